@@ -1,0 +1,1 @@
+"""WisQu: chat backend and page on OpenRouter."""
