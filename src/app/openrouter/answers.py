@@ -1,0 +1,134 @@
+"""Reading one HTTP answer, whatever it turns out to be: a stream, one body, an error, a page of HTML."""
+
+import asyncio
+from dataclasses import replace
+
+import aiohttp
+import msgspec
+
+from app.openrouter.error_reading import read_error
+from app.openrouter.errors import OpenRouterError, TruncatedStream, UnreadableAnswer, UpstreamTimeout
+from app.openrouter.reading import as_map
+from app.openrouter.sse import SSEReader
+from app.openrouter.streaming import CompletionFold
+from app.openrouter.timeouts import StreamClock
+from app.openrouter.types import Completion, GenerationStarted, StreamEvent
+
+_DRAIN_SECONDS = 0.1
+
+
+class Answer:
+    """A chat completion being read. Read until `ended`, then take the `completion`.
+
+    The content type decides how to read: a request for a stream is often answered by one body.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, clock: StreamClock) -> None:
+        self.ended = False
+        self._response = response
+        self._clock = clock
+        self._fold = CompletionFold(generation_id=response.headers.get("X-Generation-Id"))
+        self._reader = SSEReader()
+        self._error: OpenRouterError | None = None
+
+    async def read(self) -> list[StreamEvent]:
+        """Wait for more; return what it holds, perhaps nothing. An error waits until what came before it is taken."""
+        if self._error is not None:
+            raise self._error
+        if self._response.content_type == "text/event-stream" and self._response.status < 300:
+            return await self._read_piece()
+        return await self._read_body()
+
+    def completion(self) -> Completion:
+        clock = self._clock
+        first = clock.first_content - clock.started if clock.first_content is not None else None
+        total = asyncio.get_running_loop().time() - clock.started
+        return replace(self._fold.finish(), first_token_seconds=first, total_seconds=total)
+
+    async def drain(self) -> None:
+        """Wait a moment for the end of the body: with it the connection can serve again."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._response.content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            pass  # then it is closed, which is no loss but time
+
+    async def _read_piece(self) -> list[StreamEvent]:
+        try:
+            piece = await next_piece(self._response, self._clock)
+            payloads = self._reader.feed(piece) if piece else self._reader.close()
+        except (TruncatedStream, UpstreamTimeout, UnreadableAnswer) as error:
+            if not self._fold.is_whole:
+                raise self._fold.failed(error) from error.__cause__
+            self.ended = True
+            return []
+        events = self._fold_all(payloads)
+        self._note_time(events)
+        if not piece:
+            self._end_of_body()
+        return events
+
+    def _fold_all(self, payloads: list[bytes]) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
+        for payload in payloads:
+            if payload == b"[DONE]":
+                self.ended = True
+                break
+            try:
+                events += self._fold.feed(payload)
+            except OpenRouterError as error:
+                self._error = error
+                break
+        return events
+
+    def _note_time(self, events: list[StreamEvent]) -> None:
+        if events and not (len(events) == 1 and isinstance(events[0], GenerationStarted)):
+            self._clock.content_came(asyncio.get_running_loop().time())
+        if self._fold.is_whole:
+            self._clock.finish_reason_came(asyncio.get_running_loop().time())  # counts the first time
+
+    def _end_of_body(self) -> None:
+        # A line that was cut is no unreadable chunk: what is missing is the rest of the stream.
+        if isinstance(self._error, UnreadableAnswer):
+            self._error = None
+        self.ended = self._error is None
+
+    async def _read_body(self) -> list[StreamEvent]:
+        body = await whole_body(self._response, self._clock)
+        if self._response.status >= 300:
+            raise read_failure(self._response, body)
+        self.ended = True
+        events = self._fold.feed(body)
+        self._note_time(events)
+        return events
+
+
+async def next_piece(response: aiohttp.ClientResponse, clock: StreamClock) -> bytes:
+    """The bytes that came since the last piece, at least one; none at the end of the body."""
+    try:
+        async with asyncio.timeout_at(clock.deadline):
+            return await response.content.readany()
+    except (aiohttp.ClientError, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise clock.ran_out() from error
+        raise TruncatedStream("The connection broke before the answer was complete.") from error
+
+
+async def whole_body(response: aiohttp.ClientResponse, clock: StreamClock) -> bytes:
+    pieces = []
+    while piece := await next_piece(response, clock):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_failure(response: aiohttp.ClientResponse, body: bytes) -> OpenRouterError:
+    """The error that an HTTP status and its body mean."""
+    try:
+        answer = as_map(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        answer = {}
+    error = answer.get("error") or {"message": answer.get("message") or f"OpenRouter answered HTTP {response.status}."}
+    generation_id = response.headers.get("X-Generation-Id")
+    if response.status < 400:
+        return UnreadableAnswer(f"OpenRouter answered HTTP {response.status}.", retryable=False)
+    return read_error(error, status=response.status, headers=response.headers, generation_id=generation_id)

@@ -1,0 +1,179 @@
+"""Folding: the chunks of a stream, or the one body of a plain answer, become one completion and its deltas."""
+
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from typing import Any
+
+import msgspec
+
+from app.openrouter.annotations import AnnotationFold
+from app.openrouter.error_reading import read_error
+from app.openrouter.errors import EmptyAnswer, OpenRouterError, TruncatedStream, UnreadableAnswer
+from app.openrouter.reading import as_map, as_maps, as_text, read_usage
+from app.openrouter.reasoning_details import ReasoningDetailsFold
+from app.openrouter.tool_calls import ToolCallFold
+from app.openrouter.types import (
+    Completion,
+    ContentDelta,
+    GenerationStarted,
+    ImageDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    StreamEvent,
+    Usage,
+)
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """The members we read of a chunk or of a whole body; all others are skipped unread. Any of them may be odd."""
+
+    id: Any = None
+    model: Any = None
+    provider: Any = None
+    choices: Any = None
+    usage: msgspec.Raw = msgspec.Raw()  # read once, with exact decimals
+    error: Any = None
+    citations: Any = None
+
+
+_chunk_decoder = msgspec.json.Decoder(Chunk)
+
+
+class CompletionFold:
+    """One answer in the making. `feed` it the payloads in order, then ask for the completion with `finish`.
+
+    Whatever fails raises with `partial`, the answer as far as it came.
+    """
+
+    def __init__(self, *, generation_id: str | None = None) -> None:
+        self.generation_id = generation_id
+        self.model: str | None = None
+        self.provider: str | None = None
+        self.finish_reason: str | None = None
+        self.native_finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self._started = False
+        self._content = StringIO()
+        self._reasoning = StringIO()
+        self._refusal = StringIO()
+        self._images: list[str] = []
+        self._annotations = AnnotationFold()
+        self._reasoning_details = ReasoningDetailsFold()
+        self._tool_calls = ToolCallFold()
+
+    def feed(self, payload: bytes) -> list[StreamEvent]:
+        """Take the JSON of one chunk, or of a whole body; return what it adds."""
+        try:
+            chunk = _chunk_decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self.failed(UnreadableAnswer("OpenRouter sent something that is not JSON.")) from error
+        self._read_head(chunk)
+        events: list[StreamEvent] = []
+        if not self._started:
+            self._started = True
+            events.append(GenerationStarted(self.generation_id, self.model, self.provider))
+        choice = as_map(chunk.choices[0]) if isinstance(chunk.choices, list) and chunk.choices else {}
+        events.extend(self._read_choice(choice))
+        if chunk.citations:
+            events.extend(self._annotations.cite(chunk.citations))
+        self._raise_error(chunk.error, choice)
+        return events
+
+    def finish(self) -> Completion:
+        """The whole completion; raises when no finish reason came, or when it says nothing at all."""
+        completion = self.partial()
+        if not completion.is_whole:
+            raise self.failed(TruncatedStream("The answer ended without a finish reason."))
+        if completion.is_empty and completion.finish_reason not in ("length", "content_filter"):
+            raise self.failed(EmptyAnswer("The model ended without an answer."))
+        return completion
+
+    @property
+    def is_whole(self) -> bool:
+        return self.finish_reason is not None or self.native_finish_reason is not None
+
+    def partial(self) -> Completion:
+        """The answer as far as it came."""
+        return Completion(
+            generation_id=self.generation_id,
+            model=self.model,
+            provider=self.provider,
+            content=self._content.getvalue(),
+            reasoning=self._reasoning.getvalue(),
+            reasoning_details=self._reasoning_details.details(),
+            refusal=self._refusal.getvalue() or None,
+            tool_calls=self._tool_calls.calls(),
+            images=tuple(self._images),
+            annotations=self._annotations.annotations(),
+            finish_reason=self.finish_reason,
+            native_finish_reason=self.native_finish_reason,
+            usage=self.usage,
+        )
+
+    def failed(self, error: OpenRouterError) -> OpenRouterError:
+        """The error, knowing what came before it."""
+        error.generation_id = error.generation_id or self.generation_id
+        error.model = error.model or self.model
+        error.provider = error.provider or self.provider
+        error.partial = self.partial()
+        return error
+
+    def _read_head(self, chunk: Chunk) -> None:
+        self.generation_id = as_text(chunk.id) or self.generation_id
+        self.model = as_text(chunk.model) or self.model
+        self.provider = as_text(chunk.provider) or self.provider
+        if chunk.usage:
+            self.usage = read_usage(chunk.usage) or self.usage
+
+    def _read_choice(self, choice: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
+        self.native_finish_reason = as_text(choice.get("native_finish_reason")) or self.native_finish_reason
+        delta = as_map(choice.get("delta") or choice.get("message"))
+        has_more = len(delta) > ("role" in delta) + ("content" in delta)  # seldom: most chunks are text alone
+        if has_more:
+            yield from self._read_reasoning(delta)
+        if content := _plain_text(delta.get("content")):
+            self._content.write(content)
+            yield ContentDelta(content)
+        if has_more:
+            yield from self._read_attachments(delta)
+
+    def _read_reasoning(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        details = as_maps(delta.get("reasoning_details"))
+        for detail in details:
+            self._reasoning_details.feed(detail)
+        reasoning = as_text(delta.get("reasoning")) or as_text(delta.get("reasoning_content")) or _readable(details)
+        if reasoning:
+            self._reasoning.write(reasoning)
+            yield ReasoningDelta(reasoning)
+
+    def _read_attachments(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
+        if refusal := as_text(delta.get("refusal")):
+            self._refusal.write(refusal)
+            yield RefusalDelta(refusal)
+        for image in as_maps(delta.get("images")):
+            if url := as_text(as_map(image.get("image_url")).get("url")):
+                self._images.append(url)
+                yield ImageDelta(url)
+        yield from self._annotations.feed(delta.get("annotations"))
+        for piece in as_maps(delta.get("tool_calls")):
+            if call := self._tool_calls.feed(piece):
+                yield call
+
+    def _raise_error(self, error: Any, choice: Mapping[str, Any]) -> None:
+        found = error or choice.get("error")
+        if found:
+            raise self.failed(read_error(found, provider=self.provider, model=self.model))
+        if self.finish_reason == "error":
+            raise self.failed(read_error({"message": "The model's host failed while answering."}))
+
+
+def _plain_text(content: Any) -> str:
+    """Content is text, or a list of parts of which the text ones count."""
+    if isinstance(content, str):
+        return content
+    return "".join(as_text(part.get("text")) or "" for part in as_maps(content))
+
+
+def _readable(details: list[Mapping[str, Any]]) -> str:
+    return "".join(as_text(detail.get("text")) or as_text(detail.get("summary")) or "" for detail in details)
