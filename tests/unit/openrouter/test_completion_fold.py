@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wire_samples import COST, GENERATION_ID, MODEL, STREAM, body, chunk, cuttings, text, usage_chunk
 
 from app.openrouter import errors
 from app.openrouter.sse import SSEReader
@@ -21,8 +22,6 @@ from app.openrouter.types import (
     ToolCall,
     Usage,
 )
-from test_sse_reader import cuttings
-from wire_samples import COST, GENERATION_ID, MODEL, STREAM, body, chunk, text, usage_chunk
 
 STOP = chunk(finish="stop")
 

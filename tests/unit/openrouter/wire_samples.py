@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from hypothesis import strategies as st
+
 GENERATION_ID = "gen-1790000000-AbCdEfGhIjKlMnOpQrSt"
 MODEL = "anthropic/claude-sonnet-5.5"
 USAGE = {
@@ -70,3 +72,10 @@ def body(message: dict[str, Any], *, finish: str | None = "stop", **more: Any) -
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
     head = {"id": GENERATION_ID, "object": "chat.completion", "model": MODEL, "provider": "Anthropic"}
     return json.dumps({**head, "choices": [choice], **more}, ensure_ascii=False).encode()
+
+
+@st.composite
+def cuttings(draw: st.DrawFn, data: bytes) -> list[bytes]:
+    """`data` cut into pieces, some of them perhaps empty."""
+    places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=40)))
+    return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)]
