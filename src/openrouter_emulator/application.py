@@ -7,9 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from openrouter_emulator import chat, control, models_endpoint
-from openrouter_emulator.errors import ApiError, answer_with_error
-from openrouter_emulator.recorder import CONTROL_PREFIX, RequestRecorder
+from openrouter_emulator import control
+from openrouter_emulator.catalogue import endpoints as catalogue
+from openrouter_emulator.chat import endpoint as chat
+from openrouter_emulator.http.errors import ApiError, answer_with_error
+from openrouter_emulator.http.recorder import CONTROL_PREFIX, RequestRecorder
 from openrouter_emulator.settings import EmulatorSettings
 from openrouter_emulator.state import Emulator
 
@@ -17,8 +19,8 @@ API_PREFIX = "/api/v1"
 
 API_ROUTES = [
     Route("/chat/completions", chat.create_chat_completion, methods=["POST"]),
-    Route("/models", models_endpoint.list_models),
-    Route("/models/count", models_endpoint.count_models),
+    Route("/models", catalogue.list_models),
+    Route("/models/count", catalogue.count_models),
 ]
 CONTROL_ROUTES = [
     Route("/requests", control.list_requests),

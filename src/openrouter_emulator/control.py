@@ -6,10 +6,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openrouter_emulator.errors import ApiError
-from openrouter_emulator.request_log import FILTERS
+from openrouter_emulator.http.errors import ApiError
+from openrouter_emulator.http.request_log import FILTERS
+from openrouter_emulator.http.wire import json_response
 from openrouter_emulator.state import Emulator
-from openrouter_emulator.wire import json_response
 
 
 async def list_requests(request: Request) -> Response:

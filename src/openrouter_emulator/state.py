@@ -3,11 +3,11 @@
 import secrets
 import string
 
-from openrouter_emulator.bill import Bill
-from openrouter_emulator.catalogue import Catalogue
+from openrouter_emulator.account.bill import Bill
+from openrouter_emulator.catalogue.models import Catalogue
+from openrouter_emulator.chat.generation import Generation
 from openrouter_emulator.clock import Clock
-from openrouter_emulator.generation import Generation
-from openrouter_emulator.request_log import RequestLog
+from openrouter_emulator.http.request_log import RequestLog
 from openrouter_emulator.settings import EmulatorSettings
 
 _ID_LETTERS = string.ascii_letters + string.digits

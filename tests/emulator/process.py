@@ -32,8 +32,8 @@ class EmulatorProcess:
         return found
 
     def bill(self, *generation_ids: str) -> dict[str, Any]:
-        params = [("generation_id", one) for one in generation_ids]
-        view: dict[str, Any] = self.control.get("/bill", params=params).json()
+        wanted = {"generation_id": ",".join(generation_ids)} if generation_ids else {}
+        view: dict[str, Any] = self.control.get("/bill", params=wanted).json()
         return view
 
     def reset(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_emulator.pricing import PriceList, TokenCounts
+from openrouter_emulator.catalogue.pricing import PriceList, TokenCounts
 from openrouter_emulator.tokens import count_tokens, split_tokens
 
 

@@ -4,19 +4,19 @@ from collections.abc import Iterator
 
 from starlette.requests import Request
 
-from openrouter_emulator.answers import write_answer
-from openrouter_emulator.authentication import require_key
-from openrouter_emulator.catalogue import Model
-from openrouter_emulator.chat_request import ChatRequest, parse_chat_request
-from openrouter_emulator.completions import completion_object, stream_events
-from openrouter_emulator.errors import ApiError
-from openrouter_emulator.events import Event, Pause, Raw, waiting
-from openrouter_emulator.generation import Answer, Generation
-from openrouter_emulator.playback import Playback, paced
-from openrouter_emulator.prompt import count_prompt_tokens
+from openrouter_emulator.account.authentication import require_key
+from openrouter_emulator.answers.text import write_answer
+from openrouter_emulator.catalogue.models import Model
+from openrouter_emulator.chat.generation import Answer, Generation
+from openrouter_emulator.chat.prompt import count_prompt_tokens
+from openrouter_emulator.chat.rendering import completion_object, stream_events
+from openrouter_emulator.chat.request import ChatRequest, parse_chat_request
+from openrouter_emulator.http.errors import ApiError
+from openrouter_emulator.http.events import Event, Pause, Raw, waiting
+from openrouter_emulator.http.playback import Playback, paced
+from openrouter_emulator.http.wire import encode
 from openrouter_emulator.state import Emulator
 from openrouter_emulator.tokens import split_tokens
-from openrouter_emulator.wire import encode
 
 PROVIDER_NAMES = {
     "anthropic": "Anthropic",

@@ -8,10 +8,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openrouter_emulator.catalogue import Catalogue, Model
-from openrouter_emulator.errors import ApiError
+from openrouter_emulator.catalogue.models import Catalogue, Model
+from openrouter_emulator.http.errors import ApiError
+from openrouter_emulator.http.wire import json_response
 from openrouter_emulator.state import Emulator
-from openrouter_emulator.wire import json_response
 
 PER_MILLION = Decimal(1_000_000)
 MAX_LIMIT = 1_000

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from openrouter_emulator.errors import ApiError
+from openrouter_emulator.http.errors import ApiError
 
 MAX_MODELS = 3
 MAX_STOPS = 4

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
-from openrouter_emulator.generation import Generation
+from openrouter_emulator.chat.generation import Generation
 
 
 class Bill:

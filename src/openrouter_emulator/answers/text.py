@@ -5,9 +5,9 @@ import random
 import re
 from collections.abc import Sequence
 
-from openrouter_emulator.chat_request import Message
-from openrouter_emulator.phrases import ARABIC, ENGLISH, PERSIAN, Phrases
-from openrouter_emulator.titles import asks_for_title, write_title
+from openrouter_emulator.answers.phrases import ARABIC, ENGLISH, PERSIAN, Phrases
+from openrouter_emulator.answers.titles import asks_for_title, write_title
+from openrouter_emulator.chat.request import Message
 
 QUOTE_LENGTH = 160
 _PERSIAN_LETTERS = re.compile("[پچژگکی‌]")

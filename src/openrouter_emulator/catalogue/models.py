@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openrouter_emulator.pricing import PriceList
+from openrouter_emulator.catalogue.pricing import PriceList
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 _ROUTING_SUFFIX = re.compile(r":(nitro|floor|exacto|online|thinking|extended)$")
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from openrouter_emulator.events import DONE, Data, Event
-from openrouter_emulator.generation import Generation
-from openrouter_emulator.pricing import TokenCounts, rounded
+from openrouter_emulator.catalogue.pricing import TokenCounts, rounded
+from openrouter_emulator.chat.generation import Generation
+from openrouter_emulator.http.events import DONE, Data, Event
 
 NATIVE_FINISH_REASONS = {
     "anthropic": {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"},

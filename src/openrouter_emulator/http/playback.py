@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from openrouter_emulator.events import Close, Event, Pause, encode_event
-from openrouter_emulator.request_log import Exchange
+from openrouter_emulator.http.events import Close, Event, Pause, encode_event
+from openrouter_emulator.http.request_log import Exchange
 
 PIECE_BYTES = 16 * 1024
 PATIENCE = 0.002

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from openrouter_emulator.wire import encode
+from openrouter_emulator.http.wire import encode
 
 PROCESSING = ": OPENROUTER PROCESSING\n\n"
 

@@ -3,7 +3,7 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openrouter_emulator.request_log import Exchange, RequestLog
+from openrouter_emulator.http.request_log import Exchange, RequestLog
 
 CONTROL_PREFIX = "/__emulator__"
 

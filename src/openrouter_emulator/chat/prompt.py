@@ -1,8 +1,8 @@
 """How many tokens a request's prompt has."""
 
-from openrouter_emulator.chat_request import ChatRequest, Message
+from openrouter_emulator.chat.request import ChatRequest, Message
+from openrouter_emulator.http.wire import encode
 from openrouter_emulator.tokens import count_tokens
-from openrouter_emulator.wire import encode
 
 PER_MESSAGE = 4
 PER_IMAGE = 1_024

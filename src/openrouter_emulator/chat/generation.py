@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from openrouter_emulator.catalogue import Model
-from openrouter_emulator.pricing import Cost, TokenCounts, rounded
+from openrouter_emulator.catalogue.models import Model
+from openrouter_emulator.catalogue.pricing import Cost, TokenCounts, rounded
 
 
 @dataclass(frozen=True, slots=True)

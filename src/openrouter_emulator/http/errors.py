@@ -5,7 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openrouter_emulator.wire import json_response
+from openrouter_emulator.http.wire import json_response
 
 USER_ID = "user_2emulated0000000000000000"
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from starlette.requests import Request
 
-from openrouter_emulator.errors import ApiError
+from openrouter_emulator.http.errors import ApiError
 
 
 def require_key(request: Request, accepted: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from openrouter_emulator.chat_request import Message
+from openrouter_emulator.chat.request import Message
 
 MAX_WORDS = 6
 _ASKS = re.compile(

@@ -1,0 +1,1 @@
+"""Keys, credits, limits and what was billed."""

@@ -1,0 +1,1 @@
+"""`POST /chat/completions`, from the body to the last byte."""

@@ -1,0 +1,1 @@
+"""Ways in which an answer can go wrong, by name."""

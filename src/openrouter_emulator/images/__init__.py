@@ -1,0 +1,1 @@
+"""Pictures: drawn, described and sold."""

@@ -1,0 +1,1 @@
+"""Which model and host serve a request."""
