@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import msgspec
 
 from app.openrouter.aliases import RETIRED, ROUTING_SUFFIXES, SUPERSEDED_SUFFIXES
 from app.openrouter.errors import ModelNotFound
 from app.openrouter.models import ModelProfile, read_model
-from app.openrouter.reading import as_map
+from app.openrouter.reading import as_map, as_maps
 
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
@@ -107,9 +106,8 @@ def shipped_catalog() -> Catalog:
 
 def read_models(body: bytes) -> list[ModelProfile]:
     """The rows of a `GET /models` answer."""
-    rows: Any = as_map(msgspec.json.decode(body)).get("data")
-    models = (read_model(row) for row in rows if isinstance(rows, list))
-    return [model for model in models if model is not None]
+    rows = as_maps(as_map(msgspec.json.decode(body)).get("data"))
+    return [model for row in rows if (model := read_model(row)) is not None]
 
 
 def _target(model: ModelProfile) -> str:
