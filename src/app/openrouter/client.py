@@ -1,7 +1,7 @@
 """Asking OpenRouter: one call per method call, read as it comes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ class OpenRouterClient:
                 await answer.read()
             return replace(answer.completion(), first_token_seconds=None)
 
-    async def stream(self, request: ChatRequest, *, request_id: str | None = None) -> AsyncIterator[StreamEvent]:
+    async def stream(self, request: ChatRequest, *, request_id: str | None = None) -> AsyncGenerator[StreamEvent]:
         """The answer as it comes; the last event is `CompletionFinished`.
 
         Wrap it in `contextlib.aclosing`: whoever leaves early, leaves the call upstream at once.

@@ -1,7 +1,7 @@
 """Folding: the chunks of a stream, or the one body of a plain answer, become one completion and its deltas."""
 
+import re
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from typing import Any
 
 import msgspec
@@ -37,6 +37,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _chunk_decoder = msgspec.json.Decoder(Chunk)
+_HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..")
 
 
 class CompletionFold:
@@ -53,9 +54,9 @@ class CompletionFold:
         self.native_finish_reason: str | None = None
         self.usage: Usage | None = None
         self._started = False
-        self._content = StringIO()
-        self._reasoning = StringIO()
-        self._refusal = StringIO()
+        self._content = bytearray()  # UTF-8: a list of many small strings takes ten times the room
+        self._reasoning = bytearray()
+        self._refusal = bytearray()
         self._images: list[str] = []
         self._annotations = AnnotationFold()
         self._reasoning_details = ReasoningDetailsFold()
@@ -64,8 +65,8 @@ class CompletionFold:
     def feed(self, payload: bytes) -> list[StreamEvent]:
         """Take the JSON of one chunk, or of a whole body; return what it adds."""
         try:
-            chunk = _chunk_decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            chunk = _decode(payload)
+        except msgspec.DecodeError as error:
             raise self.failed(UnreadableAnswer("OpenRouter sent something that is not JSON.")) from error
         self._read_head(chunk)
         events: list[StreamEvent] = []
@@ -98,10 +99,10 @@ class CompletionFold:
             generation_id=self.generation_id,
             model=self.model,
             provider=self.provider,
-            content=self._content.getvalue(),
-            reasoning=self._reasoning.getvalue(),
+            content=self._content.decode(),
+            reasoning=self._reasoning.decode(),
             reasoning_details=self._reasoning_details.details(),
-            refusal=self._refusal.getvalue() or None,
+            refusal=self._refusal.decode() or None,
             tool_calls=self._tool_calls.calls(),
             images=tuple(self._images),
             annotations=self._annotations.annotations(),
@@ -133,7 +134,7 @@ class CompletionFold:
         if has_more:
             yield from self._read_reasoning(delta)
         if content := _plain_text(delta.get("content")):
-            self._content.write(content)
+            self._content += content.encode()
             yield ContentDelta(content)
         if has_more:
             yield from self._read_attachments(delta)
@@ -144,12 +145,12 @@ class CompletionFold:
             self._reasoning_details.feed(detail)
         reasoning = as_text(delta.get("reasoning")) or as_text(delta.get("reasoning_content")) or _readable(details)
         if reasoning:
-            self._reasoning.write(reasoning)
+            self._reasoning += reasoning.encode()
             yield ReasoningDelta(reasoning)
 
     def _read_attachments(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
         if refusal := as_text(delta.get("refusal")):
-            self._refusal.write(refusal)
+            self._refusal += refusal.encode()
             yield RefusalDelta(refusal)
         for image in as_maps(delta.get("images")):
             if url := as_text(as_map(image.get("image_url")).get("url")):
@@ -166,6 +167,14 @@ class CompletionFold:
             raise self.failed(read_error(found, provider=self.provider, model=self.model))
         if self.finish_reason == "error":
             raise self.failed(read_error({"message": "The model's host failed while answering."}))
+
+
+def _decode(payload: bytes) -> Chunk:
+    try:
+        return _chunk_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # A broken character, or an emoji cut into its two halves, is no reason to lose the answer.
+        return _chunk_decoder.decode(_HALF_CHARACTER.sub(r"\\ufffd", payload.decode(errors="replace")))
 
 
 def _plain_text(content: Any) -> str:

@@ -246,6 +246,19 @@ class TestOddValues:
         empty = {"id": GENERATION_ID, "choices": None}
         assert fold(empty, {"choices": [None]}, {"choices": []}, text("x", finish="stop")).content == "x"
 
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            (rb"moon \ud83c\udf19", "moon 🌙"),
+            (rb"half \ud83c", "half \ufffd"),
+            (rb"\uDF19 half", "\ufffd half"),
+            (b"byte \xff", "byte \ufffd"),
+        ],
+    )
+    def test_a_broken_character_does_not_break_the_answer(self, written: bytes, read: str) -> None:
+        payload = json.dumps(text("HERE", finish="stop")).encode().replace(b"HERE", written)
+        assert fold(payload).content == read
+
     def test_images_come_with_and_without_an_index(self) -> None:
         images = [{"type": "image_url", "index": 0, "image_url": {"url": "data:a"}}, {"image_url": {"url": "data:b"}}]
         folding = CompletionFold()
