@@ -1,0 +1,73 @@
+"""What endpoints ask for: the caller and the services."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from app.core.errors import Forbidden, Unauthenticated
+from app.domain.principal import Principal
+from app.services.assembly import Services
+from app.services.auth_service import AuthService
+from app.services.conversation_service import ConversationService
+from app.services.enhanced_chat_service import EnhancedChatService
+from app.services.presets_service import PresetsService
+from app.services.subscription_service import SubscriptionService
+
+_bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False)
+
+
+def get_services(request: Request) -> Services:
+    """The services of the running app."""
+    services: Services = request.app.state.services
+    return services
+
+
+AppServices = Annotated[Services, Depends(get_services)]
+
+
+def _get_auth(services: AppServices) -> AuthService:
+    return services.auth
+
+
+def _get_chat(services: AppServices) -> EnhancedChatService:
+    return services.chat
+
+
+def _get_conversations(services: AppServices) -> ConversationService:
+    return services.conversations
+
+
+def _get_presets(services: AppServices) -> PresetsService:
+    return services.presets
+
+
+def _get_subscriptions(services: AppServices) -> SubscriptionService:
+    return services.subscriptions
+
+
+Auth = Annotated[AuthService, Depends(_get_auth)]
+Chat = Annotated[EnhancedChatService, Depends(_get_chat)]
+Conversations = Annotated[ConversationService, Depends(_get_conversations)]
+Presets = Annotated[PresetsService, Depends(_get_presets)]
+Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]
+
+
+async def get_current_user(auth: Auth, token: Annotated[str | None, Depends(_bearer)]) -> Principal:
+    """The account behind the request's access token; 401 without a valid one."""
+    if token is None:
+        raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
+    return await auth.authenticate(token)
+
+
+CurrentUser = Annotated[Principal, Depends(get_current_user)]
+
+
+async def get_admin(user: CurrentUser) -> Principal:
+    """The caller, who must be an operator; 403 otherwise."""
+    if not user.is_admin:
+        raise Forbidden("Only administrators may do this.")
+    return user
+
+
+AdminUser = Annotated[Principal, Depends(get_admin)]

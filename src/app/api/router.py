@@ -1,0 +1,11 @@
+"""Every route of the API."""
+
+from fastapi import APIRouter
+
+from app.api import health
+from app.api.v1 import auth, chat, conversations, presets, subscriptions
+
+router = APIRouter()
+router.include_router(health.router)
+for _module in (auth, chat, conversations, presets, subscriptions):
+    router.include_router(_module.router, prefix="/api/v1")

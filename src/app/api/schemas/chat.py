@@ -1,0 +1,74 @@
+"""Bodies of ``/chat``."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
+
+
+class ContextDocument(RequestBody):
+    """Something to answer from, sent with this question only."""
+
+    text: Annotated[FilledText, Field(max_length=200_000)]
+    title: Annotated[Text, Field(max_length=300)] = ""
+    source: Annotated[Text, Field(max_length=2_000)] = ""
+
+
+class ChatBody(RequestBody):
+    """A question in a conversation. What is left out comes from the preset, else from the server's settings."""
+
+    conversation_id: UUID
+    message: FilledText
+    enable_caching: Annotated[bool, Field(strict=True)] = True
+    stream: Annotated[bool, Field(strict=True)] = False
+    temperature: Temperature | None = None
+    max_tokens: MaxTokens | None = None
+    model: ModelId | None = None
+    preset_id: UUID | None = None
+    fallback_models: Annotated[list[ModelId], Field(max_length=10)] | None = None
+    context: Annotated[list[ContextDocument], Field(default_factory=list, max_length=20)]
+
+
+class UsageRead(BaseModel):
+    """Tokens of the turn, as billed. Totals: cached, written and reasoning tokens are parts of them."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+
+
+class CitationRead(BaseModel):
+    """A source the model named."""
+
+    url: str
+    title: str | None
+    start_index: int | None
+    end_index: int | None
+
+
+class ChatRead(BaseModel):
+    """A whole answer. ``model`` is the one that served; unknown numbers are null, never 0."""
+
+    message_id: UUID
+    user_message_id: UUID
+    conversation_id: UUID
+    content: str
+    model: str
+    provider: str | None
+    usage: UsageRead
+    cached_tokens_read: int | None
+    cached_tokens_write: int | None
+    cache_discount_usd: Usd | None
+    total_cost_usd: Usd | None
+    reasoning_tokens: int | None
+    finish_reason: str | None
+    routing_strategy: str
+    fallback_used: bool
+    models_attempted: list[str]
+    citations: list[CitationRead]
+    first_token_ms: int | None
+    latency_ms: int | None
+    created_at: datetime

@@ -1,0 +1,84 @@
+"""Bodies of ``/conversations``."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
+from app.domain.modes import DEFAULT_MODE
+
+Title = Annotated[FilledText, Field(max_length=200)]
+ModeName = Annotated[FilledText, Field(max_length=40)]
+
+
+class ConversationCreate(RequestBody):
+    """A new conversation."""
+
+    title: Title | None = None
+    mode: ModeName = DEFAULT_MODE
+
+
+class ConversationUpdate(RequestBody):
+    """What to change; at least one field."""
+
+    title: Title | None = None
+    mode: ModeName | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.title is None and self.mode is None:
+            raise ValueError("give a title or a mode")
+        return self
+
+
+class ConversationRead(ReadModel):
+    """A conversation without its messages."""
+
+    id: UUID
+    title: str | None
+    mode: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ConversationPageRead(ReadModel):
+    """A page of the list; ``next_cursor`` is null on the last one."""
+
+    items: list[ConversationRead]
+    next_cursor: str | None
+
+
+class MessageRead(ReadModel):
+    """One message; the accounting fields are filled on answers."""
+
+    id: UUID
+    parent_id: UUID | None
+    role: Literal["user", "assistant"]
+    status: Literal["pending", "completed", "failed", "stopped", "interrupted"]
+    content: str
+    reasoning: str | None
+    model: str | None
+    final_model_used: str | None
+    provider: str | None
+    finish_reason: str | None
+    error_code: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cached_tokens_read: int | None
+    cached_tokens_write: int | None
+    cache_discount_usd: Usd | None
+    total_cost_usd: Usd | None
+    reasoning_tokens: int | None
+    fallback_used: bool | None
+    models_attempted: list[str] | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class ConversationDetailRead(ConversationRead):
+    """A conversation with everything said in it, oldest first."""
+
+    messages: list[MessageRead]

@@ -1,0 +1,48 @@
+"""``/chat``: ask, and read the answer whole or as it comes."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from app.api.deps import Chat, CurrentUser
+from app.api.schemas.chat import ChatBody, ChatRead
+from app.api.schemas.common import ErrorBody
+from app.api.sse import stream_answer
+from app.domain.prompting import Document
+from app.services.chat_events import encode
+from app.services.chat_turn import Question
+
+router = APIRouter(prefix="/chat", tags=["chat"])
+
+
+@router.post(
+    "",
+    response_model=ChatRead,
+    responses={
+        200: {
+            "description": "The answer; with `stream: true` Server-Sent Events, see docs/api.md",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        400: {"model": ErrorBody, "description": "Quota exceeded, or content that cannot be sent"},
+        404: {"model": ErrorBody, "description": "No such conversation or preset"},
+        502: {"model": ErrorBody, "description": "No model answered"},
+    },
+)
+async def chat(body: ChatBody, user: CurrentUser, chat: Chat) -> Response:
+    """Ask a question in a conversation."""
+    answer = await chat.ask(user.id, body.conversation_id, _question(body), streaming=body.stream)
+    if body.stream:
+        return stream_answer(answer)
+    return Response(encode(await answer.wait_for_reply()), media_type="application/json")
+
+
+def _question(body: ChatBody) -> Question:
+    return Question(
+        content=body.message,
+        enable_caching=body.enable_caching,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        model=body.model,
+        fallback_models=body.fallback_models,
+        preset_id=body.preset_id,
+        documents=[Document(text=each.text, title=each.title, source=each.source) for each in body.context],
+    )

@@ -1,0 +1,69 @@
+"""``/conversations``: the threads people talk in."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, status
+
+from app.api.deps import Conversations, CurrentUser
+from app.api.schemas.conversations import (
+    ConversationCreate,
+    ConversationDetailRead,
+    ConversationPageRead,
+    ConversationRead,
+    ConversationUpdate,
+    MessageRead,
+)
+
+router = APIRouter(prefix="/conversations", tags=["conversations"])
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+async def create_conversation(
+    body: ConversationCreate, user: CurrentUser, conversations: Conversations
+) -> ConversationRead:
+    """Begin a conversation."""
+    return ConversationRead.model_validate(await conversations.create(user.id, title=body.title, mode=body.mode))
+
+
+@router.get("")
+async def list_conversations(
+    user: CurrentUser,
+    conversations: Conversations,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> ConversationPageRead:
+    """One's own conversations, the one talked in last first."""
+    return ConversationPageRead.model_validate(await conversations.list_page(user.id, limit=limit, cursor=cursor))
+
+
+@router.get("/{conversation_id}")
+async def get_conversation(
+    conversation_id: UUID, user: CurrentUser, conversations: Conversations
+) -> ConversationDetailRead:
+    """A conversation with all its messages."""
+    found = await conversations.get(user.id, conversation_id)
+    head = ConversationRead.model_validate(found.conversation)
+    messages = [MessageRead.model_validate(each) for each in found.messages]
+    return ConversationDetailRead(**head.model_dump(), messages=messages)
+
+
+@router.patch("/{conversation_id}")
+async def update_conversation(
+    conversation_id: UUID, body: ConversationUpdate, user: CurrentUser, conversations: Conversations
+) -> ConversationRead:
+    """Change title or mode."""
+    changed = await conversations.update(user.id, conversation_id, title=body.title, mode=body.mode)
+    return ConversationRead.model_validate(changed)
+
+
+@router.delete("/{conversation_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_conversation(conversation_id: UUID, user: CurrentUser, conversations: Conversations) -> None:
+    """Delete a conversation with everything under it."""
+    await conversations.delete(user.id, conversation_id)
+
+
+@router.post("/{conversation_id}/generate-title")
+async def generate_title(conversation_id: UUID, user: CurrentUser, conversations: Conversations) -> ConversationRead:
+    """Let a cheap model name the conversation."""
+    return ConversationRead.model_validate(await conversations.generate_title(user.id, conversation_id))

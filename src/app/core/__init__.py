@@ -1,0 +1,1 @@
+"""The ground: settings, errors, security, logging, clock. No product in it."""

@@ -1,0 +1,198 @@
+"""Settings: every knob of the product, read from the environment and ``.env``, refused all at once when wrong."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIN_JWT_SECRET_BYTES = 32
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class ConfigurationError(Exception):
+    """The settings are wrong; the message lists every mistake, one a line, and never a value."""
+
+
+class AppEnv(StrEnum):
+    """Where this process runs: production insists on what development makes up."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class CacheControlStrategy(StrEnum):
+    """Which parts of a prompt may be marked for caching."""
+
+    AUTO = "auto"
+    SYSTEM = "system"
+    CONVERSATION = "conversation"
+    OFF = "off"
+
+
+class RoutingStrategy(StrEnum):
+    """How OpenRouter chooses among hosts and models."""
+
+    AUTO = "auto"
+    FALLBACK = "fallback"
+    PRICE = "price"
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+
+
+class Settings(BaseSettings):
+    """One field per environment variable (upper case); the README's table explains each."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    app_env: AppEnv = AppEnv.DEVELOPMENT
+    data_dir: Path = Path("data")
+    database_url: str = ""
+    database_pool_size: int = Field(default=10, ge=1, le=500)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    cors_origins: CommaList = ()
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    shutdown_grace_seconds: float = Field(default=20.0, ge=0)
+
+    jwt_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    jwt_issuer: str = "wisqu"
+    jwt_audience: str = "wisqu-api"
+    access_token_minutes: int = Field(default=15, ge=1, le=24 * 60)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    argon2_time_cost: int = Field(default=3, ge=1, le=20)
+    argon2_memory_kib: int = Field(default=65_536, ge=8, le=4_194_304)
+
+    openrouter_api_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    openrouter_base_url: AnyHttpUrl = AnyHttpUrl("https://openrouter.ai/api/v1")
+    openrouter_app_name: str = "WisQu Islamic Chatbot"
+    openrouter_app_url: str = "https://wisqu.com"
+    openrouter_connect_timeout_seconds: float = Field(default=10.0, gt=0)
+    openrouter_first_token_timeout_seconds: float = Field(default=60.0, gt=0)
+    openrouter_silence_timeout_seconds: float = Field(default=45.0, gt=0)
+    openrouter_total_timeout_seconds: float = Field(default=600.0, gt=0)
+
+    llm_provider: Literal["openrouter"] = "openrouter"
+    llm_model: str = "anthropic/claude-3.5-sonnet"
+    llm_title_model: str = "openai/gpt-4o-mini"
+    llm_temperature: float = Field(default=0.7, ge=0, le=2)
+    llm_max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
+    llm_history_messages: int = Field(default=100, ge=0, le=10_000)
+    max_message_chars: int = Field(default=32_000, ge=1)
+
+    prompt_caching_enabled: bool = True
+    cache_control_strategy: CacheControlStrategy = CacheControlStrategy.AUTO
+    cache_min_tokens: int = Field(default=1024, ge=0)
+
+    model_routing_enabled: bool = True
+    default_fallback_models: CommaList = ("anthropic/claude-3.5-sonnet", "openai/gpt-4o")
+    routing_strategy: RoutingStrategy = RoutingStrategy.AUTO
+    enable_auto_router: bool = False
+
+    usage_tracking_enabled: bool = True
+    track_user_ids: bool = True
+
+    image_generation_enabled: bool = True
+    image_generation_models: CommaList = ("google/gemini-2.5-flash-image-preview",)
+    image_storage_type: Literal["database", "local", "s3"] = "database"
+    image_max_size_mb: Decimal = Field(default=Decimal(10), gt=0)
+
+    structured_outputs_enabled: bool = True
+    pdf_processing_enabled: bool = True
+    audio_processing_enabled: bool = True
+    pdf_skip_parsing: bool = False
+
+    @field_validator("cors_origins", "default_fallback_models", "image_generation_models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("openrouter_api_key", "jwt_secret", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(
+            ("sqlite+aiosqlite://", "postgresql+asyncpg://", "postgresql://", "postgres://")
+        ):
+            raise ValueError("use postgresql://... or sqlite+aiosqlite:///...")
+        return value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < MIN_JWT_SECRET_BYTES:
+            raise ValueError(f"needs at least {MIN_JWT_SECRET_BYTES} bytes")
+        return value
+
+    @field_validator("openrouter_api_key", "jwt_secret")
+    @classmethod
+    def _explicit_in_production(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # Not a model validator: those run only once every field is right, and all mistakes are told at once.
+        if value is None and info.data.get("app_env") is AppEnv.PRODUCTION:
+            raise ValueError("must be set when APP_ENV=production")
+        return value
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL with its async driver; a SQLite file in the data folder when none is set."""
+        if not self.database_url:
+            return f"sqlite+aiosqlite:///{self.data_dir.resolve()}/wisqu.db"
+        scheme, _, rest = self.database_url.partition("://")
+        return f"postgresql+asyncpg://{rest}" if scheme in ("postgres", "postgresql") else self.database_url
+
+    @property
+    def jwt_secret_file(self) -> Path:
+        """Where development keeps the secret it made."""
+        return self.data_dir / "jwt_secret"
+
+    def require_jwt_secret(self) -> str:
+        """The configured signing secret, else (development only) the one made once and kept in the data folder."""
+        if self.jwt_secret is not None:
+            return self.jwt_secret.get_secret_value()
+        if not self.jwt_secret_file.exists():
+            _write_once(self.jwt_secret_file, secrets.token_urlsafe(48))
+        return self.jwt_secret_file.read_text()
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file only its owner reads. Linking it into place keeps the first of several racing writers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
+        file.write(text)
+        file.flush()
+        with suppress(FileExistsError):
+            os.link(file.name, path)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; raise :class:`ConfigurationError` naming every wrong variable (never its value)."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)]
+        raise ConfigurationError("Wrong settings:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(str(part) for part in location).upper()
+    text = message.removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,93 @@
+"""The engine: opened on first use, the same behaviour on SQLite and PostgreSQL."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.core.config import get_settings
+from app.db.unit_of_work import UnitOfWork
+
+READ_ONLY = "wisqu_read_only"
+
+
+class Database:
+    """Hands out units of work. Nothing connects before the first one is entered."""
+
+    def __init__(self, url: Callable[[], str], pool_size: Callable[[], int] = lambda: 10) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._engine: AsyncEngine | None = None
+        self._sessions: async_sessionmaker[AsyncSession] | None = None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine, made on first use."""
+        if self._engine is None:
+            self._engine = make_engine(self._url(), pool_size=self._pool_size())
+        return self._engine
+
+    def unit_of_work(self) -> UnitOfWork:
+        """One transaction that may write; on SQLite it takes the write lock at once."""
+        return UnitOfWork(self._session())
+
+    def read_only(self) -> UnitOfWork:
+        """One transaction that only reads; on SQLite it never waits for a writer."""
+        return UnitOfWork(self._session(), execution_options={READ_ONLY: True})
+
+    async def ping(self) -> None:
+        """Raise if the database does not answer."""
+        async with self.engine.connect() as connection:
+            await connection.execution_options(**{READ_ONLY: True})
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every pooled connection; a later use opens anew."""
+        engine, self._engine, self._sessions = self._engine, None, None
+        if engine is not None:
+            await engine.dispose()
+
+    def _session(self) -> AsyncSession:
+        if self._sessions is None:
+            self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        return self._sessions()
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """An engine whose transactions mean the same on both databases. Parameters never reach errors or logs."""
+    parsed = make_url(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(
+        parsed, pool_size=pool_size, max_overflow=0 if not is_sqlite else 10, hide_parameters=True
+    )
+    if is_sqlite:
+        _make_sqlite_transactional(engine)
+    return engine
+
+
+def _make_sqlite_transactional(engine: AsyncEngine) -> None:
+    # The driver's own BEGIN comes late and read-modify-write loses updates without an error: we say BEGIN ourselves.
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "busy_timeout=10000", "foreign_keys=ON", "synchronous=NORMAL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get(READ_ONLY)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _configured_url() -> str:
+    return get_settings().resolved_database_url
+
+
+database = Database(_configured_url, lambda: get_settings().database_pool_size)

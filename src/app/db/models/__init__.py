@@ -1,0 +1,30 @@
+"""Every table of the product. User-owned tables carry ``user_id`` in their keys, so that they can be spread by user."""
+
+from app.db.models.conversation import Conversation, Message, MessageAttachment, MessageAttempt
+from app.db.models.library import GeneratedImage, ModelPreset
+from app.db.models.subscription import (
+    MonthlyUsageQuota,
+    PlanLimitsRow,
+    QuotaLease,
+    Subscription,
+    UsageDaily,
+    UsageEvent,
+)
+from app.db.models.user import RefreshTokenRow, User
+
+__all__ = [
+    "Conversation",
+    "GeneratedImage",
+    "Message",
+    "MessageAttachment",
+    "MessageAttempt",
+    "ModelPreset",
+    "MonthlyUsageQuota",
+    "PlanLimitsRow",
+    "QuotaLease",
+    "RefreshTokenRow",
+    "Subscription",
+    "UsageDaily",
+    "UsageEvent",
+    "User",
+]

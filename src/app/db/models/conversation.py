@@ -1,0 +1,147 @@
+"""Conversations and what was said in them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, JsonValue
+
+
+class Conversation(Base):
+    """A thread of messages in one mode."""
+
+    __tablename__ = "conversations"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str | None] = mapped_column(String(200))
+    mode: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "user_id", "updated_at", "id"),)
+
+
+class Message(Base):
+    """One message. ``parent_id`` is what it answers; an assistant message carries the accounting of its turn.
+
+    ``prompt_tokens`` and ``completion_tokens`` are totals; cached, written, reasoning and audio tokens are parts of
+    them. Unknown is NULL, never 0.
+    """
+
+    __tablename__ = "messages"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    conversation_id: Mapped[UUID]
+    parent_id: Mapped[UUID | None]
+    role: Mapped[str] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(20))
+    content: Mapped[str] = mapped_column(Text)
+    reasoning: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    finish_reason: Mapped[str | None] = mapped_column(String(40))
+
+    model: Mapped[str | None] = mapped_column(String(200))
+    provider: Mapped[str | None] = mapped_column(String(100))
+    preset_id: Mapped[UUID | None]
+    generation_id: Mapped[str | None] = mapped_column(String(200))
+    first_token_ms: Mapped[int | None]
+    latency_ms: Mapped[int | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    total_tokens: Mapped[int | None]
+    total_cost_usd: Mapped[Decimal | None]
+
+    cached_tokens_read: Mapped[int | None]
+    cached_tokens_write: Mapped[int | None]
+    cache_discount_usd: Mapped[Decimal | None]
+    cache_breakpoint_count: Mapped[int | None]
+    reasoning_tokens: Mapped[int | None]
+    audio_tokens: Mapped[int | None]
+    upstream_inference_cost_usd: Mapped[Decimal | None]
+    routing_strategy: Mapped[str | None] = mapped_column(String(40))
+    fallback_used: Mapped[bool | None]
+    models_attempted: Mapped[list[str] | None] = mapped_column(JsonValue)
+    final_model_used: Mapped[str | None] = mapped_column(String(200))
+    response_schema: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
+    structured_data: Mapped[Any | None] = mapped_column(JsonValue)
+    schema_validation_passed: Mapped[bool | None]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
+        ),
+        Index(None, "user_id", "conversation_id", "id"),
+        CheckConstraint("role IN ('user', 'assistant')", name="role"),
+        CheckConstraint("status IN ('pending', 'completed', 'failed', 'stopped', 'interrupted')", name="status"),
+        CheckConstraint(
+            "coalesce(cached_tokens_read, 0) + coalesce(cached_tokens_write, 0) <= prompt_tokens",
+            name="cached_within_prompt",
+        ),
+        CheckConstraint("total_cost_usd >= 0", name="cost_not_negative"),
+    )
+
+
+class MessageAttempt(Base):
+    """One upstream call behind an assistant message: what was asked, who answered, what it cost."""
+
+    __tablename__ = "message_attempts"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID]
+    ordinal: Mapped[int]
+    model: Mapped[str] = mapped_column(String(200))
+    served_model: Mapped[str | None] = mapped_column(String(200))
+    provider: Mapped[str | None] = mapped_column(String(100))
+    outcome: Mapped[str] = mapped_column(String(20))
+    http_status: Mapped[int | None]
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    generation_id: Mapped[str | None] = mapped_column(String(200))
+    started_at: Mapped[datetime]
+    first_token_ms: Mapped[int | None]
+    latency_ms: Mapped[int | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    cached_tokens_read: Mapped[int | None]
+    cached_tokens_write: Mapped[int | None]
+    cache_discount_usd: Mapped[Decimal | None]
+    cost_usd: Mapped[Decimal | None]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "message_id"], ["messages.user_id", "messages.id"], ondelete="CASCADE"),
+        Index(None, "user_id", "message_id", "ordinal", unique=True),
+        CheckConstraint("outcome IN ('completed', 'failed', 'stopped', 'interrupted')", name="outcome"),
+        CheckConstraint("cost_usd >= 0", name="cost_not_negative"),
+    )
+
+
+class MessageAttachment(Base):
+    """A file beside a message; the bytes lie in the blob store under ``sha256``."""
+
+    __tablename__ = "message_attachments"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(String(20))
+    filename: Mapped[str] = mapped_column(String(255))
+    media_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id", "message_id"], ["messages.user_id", "messages.id"], ondelete="CASCADE"),
+        Index(None, "user_id", "message_id"),
+        Index(None, "user_id", "sha256"),
+        CheckConstraint("kind IN ('image', 'pdf', 'audio')", name="kind"),
+        CheckConstraint("size_bytes >= 0", name="size_not_negative"),
+    )

@@ -1,0 +1,167 @@
+"""Plans, subscriptions, the month's counters, leases and the ledger."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base
+from app.domain.plans import PlanTier
+
+
+class PlanLimitsRow(Base):
+    """One plan in one version; people keep the version they bought. Reference data, written by the seed."""
+
+    __tablename__ = "plan_limits"
+
+    plan: Mapped[PlanTier] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    price_usd_per_month: Mapped[Decimal]
+    messages_per_month: Mapped[int]
+    tokens_per_month: Mapped[int] = mapped_column(BigInteger)
+    images_per_month: Mapped[int]
+    cost_ceiling_usd_per_month: Mapped[Decimal]
+    max_presets: Mapped[int]
+    max_context_tokens: Mapped[int]
+    requests_per_minute: Mapped[int | None]
+    web_search: Mapped[bool]
+    image_generation: Mapped[bool]
+    pdf_processing: Mapped[bool]
+    audio_processing: Mapped[bool]
+    prompt_caching: Mapped[bool]
+    advanced_models: Mapped[bool]
+    priority_support: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint(
+            "messages_per_month >= 0 AND tokens_per_month >= 0 AND images_per_month >= 0", name="limits_not_negative"
+        ),
+        CheckConstraint("price_usd_per_month >= 0 AND cost_ceiling_usd_per_month >= 0", name="money_not_negative"),
+    )
+
+
+class Subscription(Base):
+    """Which plan an account is on. ``anchor_at`` is the instant its billing months are counted from."""
+
+    __tablename__ = "subscriptions"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    plan: Mapped[PlanTier]
+    plan_version: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20))
+    anchor_at: Mapped[datetime]
+    cancel_at: Mapped[datetime | None]
+    cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["plan", "plan_version"], ["plan_limits.plan", "plan_limits.version"]),
+        Index(None, "user_id", unique=True),
+        CheckConstraint("status IN ('active', 'cancelling')", name="status"),
+    )
+
+
+class MonthlyUsageQuota(Base):
+    """What one account used in one billing period. A projection of the ledger; changed by increments only."""
+
+    __tablename__ = "monthly_usage_quotas"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(primary_key=True)
+    period_end: Mapped[datetime]
+    messages_used: Mapped[int]
+    tokens_used: Mapped[int] = mapped_column(BigInteger)
+    images_used: Mapped[int]
+    cost_usd: Mapped[Decimal]
+    cache_savings_usd: Mapped[Decimal]
+
+    __table_args__ = (
+        CheckConstraint(
+            "messages_used >= 0 AND tokens_used >= 0 AND images_used >= 0 AND cost_usd >= 0", name="used_not_negative"
+        ),
+        CheckConstraint("period_start < period_end", name="period_runs_forward"),
+    )
+
+
+class QuotaLease(Base):
+    """Amounts held for a running turn. Past ``expires_at`` a held lease counts for nothing."""
+
+    __tablename__ = "quota_leases"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    period_start: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(20))
+    messages: Mapped[int]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    images: Mapped[int]
+    cost_usd: Mapped[Decimal]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(None, "user_id", "state", "expires_at"),
+        CheckConstraint("state IN ('held', 'settled', 'released')", name="state"),
+        CheckConstraint("messages >= 0 AND tokens >= 0 AND images >= 0 AND cost_usd >= 0", name="held_not_negative"),
+    )
+
+
+class UsageEvent(Base):
+    """The ledger: a line for each billed thing, appended once, never changed. It outlives what it bills."""
+
+    __tablename__ = "usage_events"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt_id: Mapped[UUID]
+    kind: Mapped[str] = mapped_column(String(20))
+    message_id: Mapped[UUID | None]
+    plan: Mapped[PlanTier]
+    model: Mapped[str] = mapped_column(String(200))
+    provider: Mapped[str | None] = mapped_column(String(100))
+    generation_id: Mapped[str | None] = mapped_column(String(200))
+    period_start: Mapped[datetime]
+    created_at: Mapped[datetime]
+    messages: Mapped[int]
+    images: Mapped[int]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens_read: Mapped[int]
+    cached_tokens_write: Mapped[int]
+    cost_usd: Mapped[Decimal | None]
+    cache_discount_usd: Mapped[Decimal | None]
+
+    __table_args__ = (
+        Index(None, "user_id", "attempt_id", "kind", unique=True),
+        Index(None, "user_id", "created_at"),
+        CheckConstraint("cached_tokens_read + cached_tokens_write <= prompt_tokens", name="cached_within_prompt"),
+        CheckConstraint("cost_usd >= 0", name="cost_not_negative"),
+    )
+
+
+class UsageDaily(Base):
+    """Day by day sums of the ledger (UTC days) for charts. A projection; changed by increments only."""
+
+    __tablename__ = "usage_daily"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    plan: Mapped[PlanTier] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    requests: Mapped[int]
+    messages: Mapped[int]
+    images: Mapped[int]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    cached_tokens_read: Mapped[int]
+    cached_tokens_write: Mapped[int]
+    cost_usd: Mapped[Decimal]
+    cache_discount_usd: Mapped[Decimal]
+
+    __table_args__ = (Index(None, "day"),)

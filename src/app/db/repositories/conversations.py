@@ -1,0 +1,80 @@
+"""Conversations and their messages, as their owner reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import NotFound
+from app.db.models import Conversation, Message
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPosition:
+    """Where a page of the list ends: the next one starts behind it."""
+
+    updated_at: datetime
+    conversation_id: UUID
+
+
+class Conversations:
+    """Reads and writes ``conversations``; reads ``messages``."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    def add(self, conversation: Conversation) -> Conversation:
+        """Add a conversation."""
+        self._session.add(conversation)
+        return conversation
+
+    async def require(self, user_id: UUID, conversation_id: UUID) -> Conversation:
+        """The owner's conversation; raises :class:`NotFound`."""
+        conversation = await self._session.get(Conversation, (user_id, conversation_id))
+        if conversation is None:
+            raise NotFound(f"No conversation {str(conversation_id)!r}.")
+        return conversation
+
+    async def list_page(
+        self, user_id: UUID, *, limit: int, after: ConversationPosition | None
+    ) -> Sequence[Conversation]:
+        """At most ``limit`` conversations, the one talked in last first, behind ``after``."""
+        query = select(Conversation).where(Conversation.user_id == user_id)
+        if after is not None:
+            position = tuple_(Conversation.updated_at, Conversation.id)
+            query = query.where(position < (after.updated_at, after.conversation_id))
+        query = query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)
+        return (await self._session.scalars(query)).all()
+
+    async def list_messages(self, user_id: UUID, conversation_id: UUID) -> Sequence[Message]:
+        """Everything said in a conversation, oldest first."""
+        query = (
+            select(Message)
+            .where(Message.user_id == user_id, Message.conversation_id == conversation_id)
+            .order_by(Message.id)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def list_first_messages(self, user_id: UUID, conversation_id: UUID, *, limit: int) -> Sequence[Message]:
+        """How a conversation began: the first messages that hold text."""
+        query = (
+            select(Message)
+            .where(Message.user_id == user_id, Message.conversation_id == conversation_id, Message.content != "")
+            .order_by(Message.id)
+            .limit(limit)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
+        """Delete a conversation with everything under it; raises :class:`NotFound`."""
+        deleted = await self._session.execute(
+            delete(Conversation)
+            .where(Conversation.user_id == user_id, Conversation.id == conversation_id)
+            .returning(Conversation.id)
+            .execution_options(synchronize_session=False)
+        )
+        if deleted.first() is None:
+            raise NotFound(f"No conversation {str(conversation_id)!r}.")

@@ -1,0 +1,88 @@
+"""A chat turn's rows: few statements, plain columns, no objects to track."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.models import Conversation, Message, MessageAttempt, UsageDaily, UsageEvent
+from app.db.repositories.dialect import insert_or
+
+_DAILY_KEY = ("user_id", "day", "model", "plan", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class PastMessage:
+    """What history needs to know of a message."""
+
+    id: UUID
+    parent_id: UUID | None
+    role: str
+    status: str
+    content: str
+
+
+class Turns:
+    """Writes ``messages``, ``message_attempts``, ``usage_events`` and ``usage_daily``."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def touch_conversation(self, user_id: UUID, conversation_id: UUID, *, now: datetime) -> str | None:
+        """Move the conversation to the top of its owner's list; its mode, or ``None`` if there is no such one."""
+        statement = (
+            update(Conversation)
+            .where(Conversation.user_id == user_id, Conversation.id == conversation_id)
+            .values(updated_at=now)
+            .returning(Conversation.mode)
+            .execution_options(synchronize_session=False)
+        )
+        mode: str | None = (await self._session.execute(statement)).scalar()
+        return mode
+
+    async def list_newest_messages(self, user_id: UUID, conversation_id: UUID, *, limit: int) -> list[PastMessage]:
+        """The last ``limit`` messages, oldest first."""
+        query = (
+            select(Message.id, Message.parent_id, Message.role, Message.status, Message.content)
+            .where(Message.user_id == user_id, Message.conversation_id == conversation_id)
+            .order_by(Message.id.desc())
+            .limit(limit)
+        )
+        rows = (await self._session.execute(query)).all()
+        return [PastMessage(*row) for row in reversed(rows)]
+
+    async def add_messages(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert messages in one statement; the rows name the same columns."""
+        await self._session.execute(insert(Message), [dict(row) for row in rows])
+
+    async def close_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
+        """Write how a pending message ended."""
+        await self._session.execute(
+            update(Message)
+            .where(Message.user_id == user_id, Message.id == message_id)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def add_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert the upstream calls of a turn."""
+        if rows:
+            await self._session.execute(insert(MessageAttempt), [dict(row) for row in rows])
+
+    async def add_usage_event(self, row: Mapping[str, Any]) -> None:
+        """Append one line to the ledger."""
+        await self._session.execute(insert(UsageEvent).values(**row))
+
+    async def add_to_daily(self, row: Mapping[str, Any]) -> None:
+        """Add one line's amounts to its day."""
+        statement = insert_or(self._session, UsageDaily).values(**row)
+        sums = {
+            name: getattr(UsageDaily, name) + getattr(statement.excluded, name)
+            for name in row
+            if name not in _DAILY_KEY
+        }
+        await self._session.execute(statement.on_conflict_do_update(index_elements=list(_DAILY_KEY), set_=sums))

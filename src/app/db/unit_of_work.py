@@ -1,0 +1,46 @@
+"""One transaction: leaving the block without ``commit()`` rolls back."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.repositories.accounts import Accounts
+from app.db.repositories.conversations import Conversations
+from app.db.repositories.presets import Presets
+from app.db.repositories.quotas import Quotas
+from app.db.repositories.subscriptions import Subscriptions
+from app.db.repositories.turns import Turns
+
+
+class UnitOfWork:
+    """A session with the repositories that share its transaction."""
+
+    def __init__(self, session: AsyncSession, *, execution_options: Mapping[str, Any] | None = None) -> None:
+        self._session = session
+        self._execution_options = dict(execution_options or {})
+        self.accounts = Accounts(session)
+        self.conversations = Conversations(session)
+        self.presets = Presets(session)
+        self.quotas = Quotas(session)
+        self.subscriptions = Subscriptions(session)
+        self.turns = Turns(session)
+
+    async def __aenter__(self) -> Self:
+        if self._execution_options:
+            await self._session.connection(execution_options=self._execution_options)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def commit(self) -> None:
+        """Make everything in this block durable."""
+        await self._session.commit()
+
+    async def flush(self) -> None:
+        """Send pending rows now, so that a broken constraint shows here."""
+        await self._session.flush()

@@ -1,0 +1,74 @@
+"""Puts a prompt together: what never changes first, what is new last, so that the front can be cached."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from uuid import UUID
+
+WireMessage = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something to answer from, given with one question."""
+
+    text: str
+    title: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One earlier message as history needs it; ``answers`` is the message it replies to."""
+
+    id: UUID
+    answers: UUID | None
+    role: str
+    content: str
+    is_usable: bool
+
+
+def select_history(said: Sequence[Said]) -> list[WireMessage]:
+    """The question-and-answer pairs among earlier messages, oldest first.
+
+    A question whose answer failed is left out: sent again it would stand there twice, unanswered.
+    """
+    answered = {each.answers for each in said if each.role == "assistant" and each.is_usable}
+    known = {each.id for each in said}
+    return [
+        {"role": each.role, "content": each.content}
+        for each in said
+        if (each.id in answered if each.role == "user" else each.is_usable and each.answers in known)
+    ]
+
+
+def build_messages(
+    *, system_prompt: str, history: Iterable[WireMessage], question: str, documents: Sequence[Document] = ()
+) -> list[WireMessage]:
+    """System prompt, history, then the newest turn with its documents in front of the question."""
+    newest = f"{_quote(documents)}\n\n{question}" if documents else question
+    return [{"role": "system", "content": system_prompt}, *history, {"role": "user", "content": newest}]
+
+
+def _quote(documents: Sequence[Document]) -> str:
+    parts = [
+        f'<document index="{index}" title="{escape(each.title)}" source="{escape(each.source)}">\n'
+        f"{each.text}\n</document>"
+        for index, each in enumerate(documents, start=1)
+    ]
+    return "<documents>\n" + "\n".join(parts) + "\n</documents>"
+
+
+def title_from(text: str, *, limit: int = 60) -> str:
+    """A title from the first words of a message, for when no model gives one."""
+    line = " ".join(text.split())
+    if len(line) <= limit:
+        return line or "New conversation"
+    head = line[: limit - 1]
+    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,.;:") + "…"
+
+
+def clean_title(text: str, *, limit: int = 80) -> str:
+    """A model's title without quotation marks, headings or a full stop, on one line; empty when nothing is left."""
+    line = next((line for line in text.splitlines() if line.strip(" #*\"'`«»“”.")), "")
+    return line.strip(" #*\"'`«»“”.")[:limit].strip()

@@ -1,0 +1,80 @@
+"""Puts the house together: `uvicorn app.main:app`."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+
+from app.api.errors import install_error_handlers
+from app.api.middleware import REQUEST_ID_HEADER, RequestContextMiddleware
+from app.api.router import router
+from app.core.config import AppEnv, ConfigurationError, Settings
+from app.core.logging import configure_logging
+from app.services.assembly import Services
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(services: Services | None = None) -> FastAPI:
+    """The ASGI application over ``services``; over the ready-made ones when none are given."""
+    services = services or Services.default()
+    settings = services.settings
+    app = FastAPIOffline(
+        title="WisQu",
+        version=version("wisqu"),
+        description="An Islamic question-and-answer chatbot on OpenRouter. Events of a stream: docs/api.md.",
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(services),
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.services = services
+    app.include_router(router)
+    install_error_handlers(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[REQUEST_ID_HEADER],
+        )
+    app.add_middleware(RequestContextMiddleware)
+    return app
+
+
+def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        settings = services.settings
+        configure_logging(level=settings.log_level, style=settings.log_format)
+        _warn_about_development(settings)
+        yield
+        await services.aclose()
+
+    return lifespan
+
+
+def _warn_about_development(settings: Settings) -> None:
+    if settings.app_env is AppEnv.PRODUCTION:
+        return
+    if settings.jwt_secret is None:
+        settings.require_jwt_secret()
+        log.warning("jwt_secret.made_here", file=str(settings.jwt_secret_file), hint="set JWT_SECRET in production")
+    if settings.openrouter_api_key is None:
+        log.warning("openrouter.no_key", hint="set OPENROUTER_API_KEY, or use `make run` for the emulator")
+
+
+def _create_configured_app() -> FastAPI:
+    try:
+        return create_app()
+    except ConfigurationError as error:
+        sys.exit(str(error))
+
+
+app = _create_configured_app()

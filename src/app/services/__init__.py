@@ -1,0 +1,1 @@
+"""Use cases, above their instruments. A service owns its transactions."""

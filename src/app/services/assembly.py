@@ -1,0 +1,87 @@
+"""Puts the services together over one database and one set of settings."""
+
+from dataclasses import dataclass
+
+from app.core.clock import Clock, utc_now
+from app.core.config import Settings, get_settings
+from app.db import database as default_database
+from app.db.database import Database
+from app.services.auth_service import AuthService, auth_service
+from app.services.conversation_service import ConversationService, conversation_service
+from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
+from app.services.generation_hub import GenerationHub, generation_hub
+from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.presets_service import PresetsService, presets_service
+from app.services.quota_service import QuotaService
+from app.services.subscription_service import SubscriptionService, subscription_service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything an app needs; ``aclose`` closes what has a lifecycle, in reverse order of use."""
+
+    settings: Settings
+    database: Database
+    openrouter: OpenRouterService
+    hub: GenerationHub
+    auth: AuthService
+    chat: EnhancedChatService
+    conversations: ConversationService
+    presets: PresetsService
+    subscriptions: SubscriptionService
+
+    @classmethod
+    def default(cls) -> "Services":
+        """The ready-made instances of the service modules, on this process's settings."""
+        return cls(
+            settings=get_settings(),
+            database=default_database.database,
+            openrouter=openrouter_service,
+            hub=generation_hub,
+            auth=auth_service,
+            chat=enhanced_chat_service,
+            conversations=conversation_service,
+            presets=presets_service,
+            subscriptions=subscription_service,
+        )
+
+    @classmethod
+    def build(cls, settings: Settings, *, clock: Clock = utc_now) -> "Services":
+        """A set of its own, for a process that runs several apps with different settings."""
+
+        def read_settings() -> Settings:
+            return settings
+
+        database = Database(lambda: settings.resolved_database_url, lambda: settings.database_pool_size)
+        openrouter = OpenRouterService(settings=read_settings, clock=clock)
+        quotas = QuotaService(settings=read_settings)
+        hub = GenerationHub()
+        return cls(
+            settings=settings,
+            database=database,
+            openrouter=openrouter,
+            hub=hub,
+            auth=AuthService(settings=read_settings, database=database, clock=clock),
+            chat=EnhancedChatService(
+                settings=read_settings,
+                database=database,
+                openrouter=openrouter,
+                quotas=quotas,
+                hub=hub,
+                clock=clock,
+            ),
+            conversations=ConversationService(
+                settings=read_settings,
+                database=database,
+                openrouter=openrouter,
+                clock=clock,
+            ),
+            presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
+            subscriptions=SubscriptionService(database=database, quotas=quotas, clock=clock),
+        )
+
+    async def aclose(self) -> None:
+        """Let running answers finish within the grace time, then close connections."""
+        await self.hub.drain(self.settings.shutdown_grace_seconds)
+        await self.openrouter.aclose()
+        await self.database.close()

@@ -1,0 +1,154 @@
+"""One turn of a chat as rows: what is written when it opens, and when it ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.core.ids import new_id
+from app.domain.prompting import Document
+from app.services.openrouter_service import Attempt, ChatResult, PlannedCompletion
+from app.services.quota_service import BilledCall, Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a person asks, and how. ``None`` means the preset's value, else the setting's default."""
+
+    content: str
+    enable_caching: bool = True
+    temperature: float | None = None
+    max_tokens: int | None = None
+    model: str | None = None
+    fallback_models: Sequence[str] | None = None
+    preset_id: UUID | None = None
+    documents: Sequence[Document] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """An open turn: what was written and held in *open*, and what will be sent."""
+
+    user_id: UUID
+    conversation_id: UUID
+    user_message_id: UUID
+    message_id: UUID
+    created_at: datetime
+    lease: Lease
+    planned: PlannedCompletion
+    kept_messages: int | None
+    """How many earlier messages are sent, when older ones were left out."""
+
+
+def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
+    """The person's message and the pending answer."""
+    shared = {"user_id": turn.user_id, "conversation_id": turn.conversation_id, "created_at": turn.created_at}
+    asked = {
+        **shared,
+        "id": turn.user_message_id,
+        "parent_id": None,
+        "role": "user",
+        "status": "completed",
+        "content": question.content,
+        "model": None,
+        "preset_id": None,
+    }
+    pending = {
+        **shared,
+        "id": turn.message_id,
+        "parent_id": turn.user_message_id,
+        "role": "assistant",
+        "status": "pending",
+        "content": "",
+        "model": turn.planned.request.model,
+        "preset_id": question.preset_id,
+    }
+    return [asked, pending]
+
+
+def ending_values(status: str, content: str, now: datetime) -> dict[str, Any]:
+    """What every ended answer records, however it ended."""
+    return {"status": status, "content": content, "completed_at": now}
+
+
+def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str, Any]:
+    """What a whole answer records: text and accounting."""
+    usage, attempt = result.usage, result.attempts[-1]
+    return ending_values("completed", result.content, now) | {
+        "reasoning": result.completion.reasoning or None,
+        "finish_reason": result.finish_reason,
+        "provider": result.provider,
+        "generation_id": attempt.generation_id,
+        "first_token_ms": attempt.first_token_ms,
+        "latency_ms": attempt.latency_ms,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "total_cost_usd": result.total_cost_usd,
+        "cached_tokens_read": result.cached_tokens_read,
+        "cached_tokens_write": result.cached_tokens_write,
+        "cache_discount_usd": result.cache_discount_usd,
+        "cache_breakpoint_count": result.cache_breakpoint_count,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "audio_tokens": usage.audio_tokens,
+        "upstream_inference_cost_usd": usage.upstream_inference_cost,
+        "routing_strategy": result.routing_strategy,
+        "fallback_used": result.fallback_used,
+        "models_attempted": list(result.models_attempted),
+        "final_model_used": result.model,
+    }
+
+
+def billed_call(turn: Turn, result: ChatResult, attempt_id: UUID) -> BilledCall:
+    """The turn's line in the ledger."""
+    usage, attempt = result.usage, result.attempts[-1]
+    return BilledCall(
+        attempt_id=attempt_id,
+        kind="chat",
+        message_id=turn.message_id,
+        model=result.model,
+        provider=result.provider,
+        generation_id=attempt.generation_id,
+        prompt_tokens=usage.prompt_tokens or 0,
+        completion_tokens=usage.completion_tokens or 0,
+        cached_tokens_read=usage.cached_tokens or 0,
+        cached_tokens_write=usage.cache_write_tokens or 0,
+        cost_usd=usage.cost,
+        cache_discount_usd=result.cache_discount_usd,
+        messages=1,
+    )
+
+
+def attempt_rows(turn: Turn, attempts: Sequence[Attempt], *, last_id: UUID | None = None) -> list[dict[str, Any]]:
+    """One row for each upstream call; ``last_id`` names the one that was billed."""
+    rows = [_attempt_row(turn, ordinal, each) for ordinal, each in enumerate(attempts, start=1)]
+    if rows and last_id is not None:
+        rows[-1]["id"] = last_id
+    return rows
+
+
+def _attempt_row(turn: Turn, ordinal: int, attempt: Attempt) -> dict[str, Any]:
+    usage = attempt.usage
+    return {
+        "user_id": turn.user_id,
+        "id": new_id(),
+        "message_id": turn.message_id,
+        "ordinal": ordinal,
+        "model": attempt.model,
+        "served_model": attempt.served_model,
+        "provider": attempt.provider,
+        "outcome": attempt.outcome,
+        "http_status": attempt.http_status,
+        "error_code": attempt.error_code,
+        "generation_id": attempt.generation_id,
+        "started_at": attempt.started_at,
+        "first_token_ms": attempt.first_token_ms,
+        "latency_ms": attempt.latency_ms,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens_read": usage.cached_tokens if usage else None,
+        "cached_tokens_write": usage.cache_write_tokens if usage else None,
+        "cache_discount_usd": attempt.cache_discount_usd,
+        "cost_usd": usage.cost if usage else None,
+    }

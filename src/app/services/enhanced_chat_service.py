@@ -1,0 +1,267 @@
+"""A chat turn: open (may refuse), call (holds no connection), close (message, money and attempts in one commit)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.core.clock import Clock, utc_now
+from app.core.config import Settings, get_settings
+from app.core.errors import InvalidField, NotFound
+from app.core.ids import new_id
+from app.db.database import Database, database
+from app.db.models import ModelPreset
+from app.db.repositories.turns import PastMessage
+from app.domain.modes import mode_or_default
+from app.domain.prompting import Said, build_messages, select_history
+from app.domain.quotas import Reservation
+from app.openrouter.types import ContentDelta, RefusalDelta
+from app.services.chat_events import (
+    ChatEvent,
+    ChatReply,
+    ContextTrimmed,
+    MessageInterrupted,
+    failed,
+    reply,
+    started,
+    told,
+)
+from app.services.chat_turn import (
+    Question,
+    Turn,
+    attempt_rows,
+    billed_call,
+    completed_values,
+    ending_values,
+    opening_rows,
+)
+from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub, uninterrupted
+from app.services.openrouter_service import (
+    ChatResult,
+    ModelCallFailed,
+    OpenRouterService,
+    PlannedCompletion,
+    openrouter_service,
+)
+from app.services.quota_service import QuotaService, quota_service
+
+log = structlog.get_logger(__name__)
+
+LEASE_MARGIN = timedelta(seconds=60)
+"""How long a lease outlives the longest call: time to close the turn."""
+
+
+class EnhancedChatService:
+    """The use case behind ``POST /chat``."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Settings],
+        database: Database,
+        openrouter: OpenRouterService,
+        quotas: QuotaService,
+        hub: GenerationHub,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._openrouter = openrouter
+        self._quotas = quotas
+        self._hub = hub
+        self._clock = clock
+
+    async def chat(
+        self,
+        *,
+        user_id: UUID,
+        conversation_id: UUID,
+        message_content: str,
+        enable_streaming: bool = False,
+        **options: Any,
+    ) -> ChatReply | AsyncIterator[ChatEvent]:
+        """Ask in a conversation: the reply, or with ``enable_streaming`` an iterator of its events.
+
+        ``options`` are the fields of :class:`Question`. Whatever can refuse has refused before this returns.
+        """
+        question = Question(content=message_content, **options)
+        answer = await self.ask(user_id, conversation_id, question, streaming=enable_streaming)
+        return _events_of(answer) if enable_streaming else await answer.wait_for_reply()
+
+    async def ask(self, user_id: UUID, conversation_id: UUID, question: Question, *, streaming: bool) -> AnswerLog:
+        """Open the turn and let it run on its own; the log tells how it goes, with ``streaming`` piece by piece."""
+        self._hub.refuse_when_draining()
+        longest = self._settings().max_message_chars
+        if len(question.content) > longest:
+            raise InvalidField("message", f"has {len(question.content)} characters; at most {longest} are allowed.")
+        turn = await self._open_turn(user_id, conversation_id, question)
+        return self._hub.start(turn.message_id, lambda answer: self._run(turn, answer, streaming=streaming))
+
+    async def aclose(self) -> None:
+        """Finish what runs, then close the connections. For scripts: nothing can be asked afterwards."""
+        await self._hub.drain(self._settings().shutdown_grace_seconds)
+        await self._openrouter.aclose()
+        await self._database.close()
+
+    # open
+
+    async def _open_turn(self, user_id: UUID, conversation_id: UUID, question: Question) -> Turn:
+        now = self._clock()
+        async with self._database.unit_of_work() as uow:
+            mode = await uow.turns.touch_conversation(user_id, conversation_id, now=now)
+            if mode is None:
+                raise NotFound(f"No conversation {str(conversation_id)!r}.")
+            plan = await uow.subscriptions.require_plan(user_id)
+            preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
+            limit = self._settings().llm_history_messages
+            past = await uow.turns.list_newest_messages(user_id, conversation_id, limit=limit + 1)
+            kept = past[-limit:] if limit else []
+            planned = self._plan(user_id, conversation_id, question, mode=mode, preset=preset, past=kept)
+            lease = await self._quotas.reserve(
+                uow, user_id, plan, Reservation(messages=1), now=now, until=self._lease_end(now)
+            )
+            turn = Turn(
+                user_id=user_id,
+                conversation_id=conversation_id,
+                user_message_id=new_id(),
+                message_id=new_id(),
+                created_at=now,
+                lease=lease,
+                planned=planned,
+                kept_messages=len(kept) if len(past) > limit else None,
+            )
+            await uow.turns.add_messages(opening_rows(turn, question))
+            await uow.commit()
+        return turn
+
+    def _plan(
+        self,
+        user_id: UUID,
+        conversation_id: UUID,
+        question: Question,
+        *,
+        mode: str,
+        preset: ModelPreset | None,
+        past: Sequence[PastMessage],
+    ) -> PlannedCompletion:
+        system_prompt = preset.system_prompt if preset and preset.system_prompt else mode_or_default(mode).system_prompt
+        return self._openrouter.plan(
+            messages=build_messages(
+                system_prompt=system_prompt,
+                history=select_history([_as_said(each) for each in past]),
+                question=question.content,
+                documents=question.documents,
+            ),
+            model=question.model or (preset.model if preset else None),
+            fallback_models=question.fallback_models,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            enable_caching=question.enable_caching,
+            temperature=_first_given(question.temperature, preset.temperature if preset else None),
+            top_p=preset.top_p if preset else None,
+            max_tokens=question.max_tokens or (preset.max_tokens if preset else None),
+        )
+
+    def _lease_end(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._settings().openrouter_total_timeout_seconds) + LEASE_MARGIN
+
+    # call
+
+    async def _run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
+        structlog.contextvars.bind_contextvars(message_id=str(turn.message_id))
+        answer.append(started(turn))
+        if turn.kept_messages is not None:
+            answer.append(ContextTrimmed(kept_messages=turn.kept_messages))
+        shown: list[str] = []
+        try:
+            result = await self._call(turn, answer, shown, streaming=streaming)
+        except ModelCallFailed as refusal:
+            await uninterrupted(self._close_failed(turn, refusal, "".join(shown)))
+            answer.refusal = refusal
+            answer.append(failed(turn, refusal))
+        except asyncio.CancelledError:
+            await self._close_interrupted(turn, "".join(shown))
+            answer.append(MessageInterrupted(message_id=turn.message_id))
+            raise
+        else:
+            await uninterrupted(self._close_completed(turn, result))
+            answer.append(reply(turn, result))
+
+    async def _call(self, turn: Turn, answer: AnswerLog, shown: list[str], *, streaming: bool) -> ChatResult:
+        if not streaming:
+            return await self._openrouter.complete(turn.planned)
+        async with aclosing(self._openrouter.stream(turn.planned)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, ChatResult):
+                    return piece
+                if isinstance(piece, ContentDelta | RefusalDelta):
+                    shown.append(piece.text)
+                event = told(piece)
+                if event is not None:
+                    answer.append(event)
+        raise AssertionError("a stream ends with its result or raises")
+
+    # close
+
+    async def _close_completed(self, turn: Turn, result: ChatResult) -> None:
+        now = self._clock()
+        attempt_id = new_id()
+        async with self._database.unit_of_work() as uow:
+            if await self._quotas.settle(uow, turn.lease, billed_call(turn, result, attempt_id), now=now):
+                await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now))
+                await uow.turns.add_attempts(attempt_rows(turn, result.attempts, last_id=attempt_id))
+                await uow.commit()
+        log.info(
+            "turn.completed",
+            routing_strategy=result.routing_strategy,
+            fallback_used=result.fallback_used,
+            models_attempted=list(result.models_attempted),
+            final_model_used=result.model,
+        )
+
+    async def _close_failed(self, turn: Turn, refusal: ModelCallFailed, shown: str) -> None:
+        values = ending_values("failed", shown, self._clock()) | {
+            "error_code": refusal.code,
+            "routing_strategy": turn.planned.routing_strategy,
+            "models_attempted": [each.model for each in refusal.attempts],
+        }
+        await self._close_unanswered(turn, values, attempt_rows(turn, refusal.attempts))
+        log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"))
+
+    async def _close_interrupted(self, turn: Turn, shown: str) -> None:
+        await self._close_unanswered(turn, ending_values("interrupted", shown, self._clock()), [])
+        log.warning("turn.interrupted")
+
+    async def _close_unanswered(self, turn: Turn, values: dict[str, Any], attempts: list[dict[str, Any]]) -> None:
+        async with self._database.unit_of_work() as uow:
+            await self._quotas.release(uow, turn.lease)
+            await uow.turns.close_message(turn.user_id, turn.message_id, values)
+            await uow.turns.add_attempts(attempts)
+            await uow.commit()
+
+
+async def _events_of(answer: AnswerLog) -> AsyncIterator[ChatEvent]:
+    async for logged in answer.read():
+        yield logged.event
+
+
+def _first_given(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _as_said(message: PastMessage) -> Said:
+    is_usable = message.status == "completed" or (message.status != "pending" and bool(message.content))
+    return Said(message.id, message.parent_id, message.role, message.content, is_usable)
+
+
+enhanced_chat_service = EnhancedChatService(
+    settings=get_settings,
+    database=database,
+    openrouter=openrouter_service,
+    quotas=quota_service,
+    hub=generation_hub,
+)

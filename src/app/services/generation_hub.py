@@ -1,0 +1,164 @@
+"""Running answers: each is a task of the process, not of a request, and writes events to a log that readers follow."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.core.errors import AppError, ServiceUnavailable
+from app.services.chat_events import ChatEvent, ChatReply, MessageFailed, MessageInterrupted, encode
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event with its place in the log (from 1) and its data, encoded once however many readers there are."""
+
+    sequence: int
+    event: ChatEvent
+    data: bytes
+
+
+class AnswerLog:
+    """The events of one answer. Any number of readers, each from where it left off."""
+
+    def __init__(self, message_id: UUID) -> None:
+        self.message_id = message_id
+        self.refusal: AppError | None = None
+        self._events: list[LoggedEvent] = []
+        self._is_closed = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def is_closed(self) -> bool:
+        """The last event has been written."""
+        return self._is_closed
+
+    def append(self, event: ChatEvent) -> None:
+        """Write an event and wake the readers. The last event closes the log; nothing follows it."""
+        if self._is_closed:
+            raise RuntimeError("this answer has ended")
+        self._events.append(LoggedEvent(len(self._events) + 1, event, encode(event)))
+        self._is_closed = event.is_last
+        self._wake()
+
+    async def read(self, *, after: int = 0) -> AsyncGenerator[LoggedEvent]:
+        """The events behind sequence number ``after``, as they come, until the last."""
+        async for logged in self.follow(after=after, idle_seconds=None):
+            if logged is not None:
+                yield logged
+
+    async def follow(self, *, after: int, idle_seconds: float | None) -> AsyncGenerator[LoggedEvent | None]:
+        """Like :meth:`read`, with a ``None`` for every ``idle_seconds`` in which nothing came."""
+        position = after
+        while True:
+            while position < len(self._events):
+                yield self._events[position]
+                position += 1
+            if self._is_closed:
+                return
+            if not await self._next_event(idle_seconds):
+                yield None
+
+    async def wait_for_reply(self) -> ChatReply:
+        """The whole answer once it has come; raises the refusal it ended with."""
+        while not self._is_closed:
+            await self._next_event(None)
+        last = self._events[-1].event
+        if isinstance(last, ChatReply):
+            return last
+        raise self.refusal or ServiceUnavailable("The server stopped before the answer was complete. Ask again.")
+
+    async def _next_event(self, seconds: float | None) -> bool:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+        return True
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` to its end even if this task is cancelled meanwhile; the cancellation is passed on afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+class GenerationHub:
+    """Starts answers and sees them through; at shutdown it waits for them, then hands over what is left."""
+
+    def __init__(self) -> None:
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._is_draining = False
+
+    @property
+    def running(self) -> int:
+        """How many answers are being made."""
+        return len(self._running)
+
+    def refuse_when_draining(self) -> None:
+        """Raise :class:`ServiceUnavailable` once the server is on its way down."""
+        if self._is_draining:
+            raise ServiceUnavailable("The server is restarting. Try again in a moment.", headers={"Retry-After": "5"})
+
+    def start(self, message_id: UUID, generate: Callable[[AnswerLog], Awaitable[None]]) -> AnswerLog:
+        """Run ``generate`` in a task of its own; it writes to the log this returns."""
+        answer = AnswerLog(message_id)
+        task = asyncio.create_task(self._see_through(answer, generate), name=f"answer {message_id}")
+        self._running[message_id] = task
+        task.add_done_callback(lambda _: self._forget(answer))
+        return answer
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take nothing new; give running answers ``grace_seconds``, then cancel them so that they close themselves."""
+        self._is_draining = True
+        tasks = list(self._running.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._is_draining = False
+
+    def _forget(self, answer: AnswerLog) -> None:
+        self._running.pop(answer.message_id, None)
+        if not answer.is_closed:  # cancelled before its first step
+            answer.append(MessageInterrupted(message_id=answer.message_id))
+
+    async def _see_through(self, answer: AnswerLog, generate: Callable[[AnswerLog], Awaitable[None]]) -> None:
+        try:
+            await generate(answer)
+        except asyncio.CancelledError:
+            if not answer.is_closed:
+                answer.append(MessageInterrupted(message_id=answer.message_id))
+            raise
+        except Exception:
+            # A defect of ours. The lease runs out by itself; readers must not wait for an end that never comes.
+            log.exception("answer.crashed", message_id=str(answer.message_id))
+            answer.refusal = AppError("Something went wrong on our side. Nothing was charged.")
+        finally:
+            if not answer.is_closed:
+                refusal = answer.refusal or AppError("The answer ended without a result. Nothing was charged.")
+                answer.append(MessageFailed(message_id=answer.message_id, error=refusal.code, detail=refusal.detail))
+
+
+generation_hub = GenerationHub()
