@@ -34,6 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_not_a_meant_break(record: logging.LogRecord) -> bool:
+    """Faults break connections on purpose, and stopping cancels open streams."""
+    return not record.getMessage().startswith(("ASGI callable returned without", "Cancel "))
+
+
 def main() -> None:
     parser = build_parser()
     options = vars(parser.parse_args())
@@ -43,7 +48,7 @@ def main() -> None:
     except msgspec.ValidationError as error:
         parser.error(str(error))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # broken connections are often meant
+    logging.getLogger("uvicorn.error").addFilter(_is_not_a_meant_break)
     serve(create_emulator(settings), host=host, port=port, exit_with_parent=exit_with_parent)
 
 

@@ -6,6 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from openrouter_emulator.faults.fault import FAULTS
+from openrouter_emulator.faults.rules import convert_rule
 from openrouter_emulator.http.errors import ApiError
 from openrouter_emulator.http.request_log import FILTERS
 from openrouter_emulator.http.wire import json_response
@@ -45,8 +47,70 @@ async def show_bill(request: Request) -> Response:
 
 
 async def clear_bill(request: Request) -> Response:
+    """Gives the credits back as well."""
     _emulator(request).bill.clear()
     return json_response({"cleared": True})
+
+
+async def list_faults(request: Request) -> Response:
+    rules = [msgspec.to_builtins(rule) for rule in _emulator(request).faults]
+    return json_response({"faults": rules, "count": len(rules)})
+
+
+async def add_fault(request: Request) -> Response:
+    """A standing order; its `id` removes it again."""
+    rule = _emulator(request).faults.add(convert_rule(await read_object(request)))
+    return json_response(msgspec.to_builtins(rule), status=201)
+
+
+async def remove_faults(request: Request) -> Response:
+    """One by `?id=`, or all."""
+    rule_id = request.query_params.get("id")
+    return json_response({"removed": _emulator(request).faults.remove(int(rule_id) if rule_id else None)})
+
+
+async def list_known_faults(_request: Request) -> Response:
+    return json_response({"faults": [FAULTS[name].view() for name in sorted(FAULTS)], "count": len(FAULTS)})
+
+
+async def show_clock(request: Request) -> Response:
+    return json_response({"now": _emulator(request).clock.now()})
+
+
+async def advance_clock(request: Request) -> Response:
+    """Caches, pins, limits and generation records grow older by `advance` seconds."""
+    seconds = (await read_object(request)).get("advance")
+    if not isinstance(seconds, int | float) or seconds < 0:
+        raise ApiError(400, "'advance' must be a number of seconds, zero or more")
+    _emulator(request).clock.advance(seconds)
+    return await show_clock(request)
+
+
+async def show_hosts(request: Request) -> Response:
+    """The providers that are set to fail, with the status of every call to them."""
+    return json_response(_emulator(request).health.statuses)
+
+
+async def change_hosts(request: Request) -> Response:
+    """`{"Anthropic": 503}` makes a provider fail, null heals it; slugs will do as well."""
+    emulator = _emulator(request)
+    for name, status in (await read_object(request)).items():
+        provider = next((one for one in emulator.hosts.providers.values() if name in (one.name, one.slug)), None)
+        if provider is None:
+            raise ApiError(400, f"no provider is called {name!r}")
+        if status is None:
+            emulator.health.statuses.pop(provider.name, None)
+        elif isinstance(status, int) and 400 <= status <= 599:
+            emulator.health.statuses[provider.name] = status
+        else:
+            raise ApiError(400, "a status is a number from 400 to 599, or null")
+    return await show_hosts(request)
+
+
+async def reset(request: Request) -> Response:
+    """Forget requests, bill, faults, caches, pins, limits and host failures; settings and clock stay."""
+    _emulator(request).reset()
+    return json_response({"reset": True})
 
 
 async def read_object(request: Request) -> dict[str, Any]:

@@ -30,6 +30,15 @@ class EmulatorSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     """Bodies of older requests are forgotten beyond this many bytes in total."""
     bill_size: Annotated[int, Meta(ge=1)] = 100_000
     total_credits: Decimal = Decimal(1_000)
+    """What the account ever bought; what the bill adds up to is spent."""
+    key_limit: Decimal | None = None
+    """Cap of the calling key; reaching it is a 403, unlike the 402 of an empty account."""
+    free_requests_per_minute: Count = 20
+    free_requests_per_day: Count = 1_000
+    generation_delay: NotNegative = 1.0
+    """Seconds after the end of an answer for which `GET /generation` still says 404."""
+    load_balancing: bool = True
+    """Draw hosts by inverse square of price; otherwise the catalogue's own host always comes first."""
 
     def updated(self, changes: dict[str, Any]) -> "EmulatorSettings":
         """A copy with `changes` applied; a wrong name or value raises `msgspec.ValidationError`."""

@@ -1,13 +1,20 @@
 """Everything one emulator remembers."""
 
+import random
 import secrets
 import string
 
 from openrouter_emulator.account.bill import Bill
+from openrouter_emulator.account.limits import FreeLimits
+from openrouter_emulator.catalogue.hosts import HostDirectory
 from openrouter_emulator.catalogue.models import Catalogue
 from openrouter_emulator.chat.generation import Generation
 from openrouter_emulator.clock import Clock
+from openrouter_emulator.faults.rules import FaultRules
 from openrouter_emulator.http.request_log import RequestLog
+from openrouter_emulator.prompt_cache.cache import PromptCache
+from openrouter_emulator.routing.route import HostHealth
+from openrouter_emulator.routing.sticky import StickyRoutes
 from openrouter_emulator.settings import EmulatorSettings
 
 _ID_LETTERS = string.ascii_letters + string.digits
@@ -17,23 +24,40 @@ class Emulator:
     """Settings, catalogue, clock and books; one account, whatever key is used."""
 
     def __init__(self, settings: EmulatorSettings) -> None:
-        self.settings = settings
         self.clock = Clock()
         self.catalogue = Catalogue.shipped()
+        self.hosts = HostDirectory.shipped()
         self.bill = Bill(size=settings.bill_size)
         self.requests = RequestLog(self.clock, size=settings.request_log_size, max_bytes=settings.request_log_bytes)
+        self.faults = FaultRules()
+        self.prompt_cache = PromptCache(self.clock)
+        self.sticky = StickyRoutes(self.clock)
+        self.health = HostHealth(self.clock)
+        self.free_limits = FreeLimits(self.clock)
+        self.apply(settings)
 
     def apply(self, settings: EmulatorSettings) -> None:
         """Change settings while running; answers already under way keep their pace."""
         self.settings = settings
+        self.chance = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
         self.requests.resize(size=settings.request_log_size, max_bytes=settings.request_log_bytes)
 
-    def new_generation_id(self) -> str:
+    def reset(self) -> None:
+        """Forget what happened; settings stay."""
+        self.requests.clear()
+        self.bill.clear()
+        self.faults.remove()
+        self.prompt_cache.clear()
+        self.sticky = StickyRoutes(self.clock)
+        self.health = HostHealth(self.clock)
+        self.free_limits = FreeLimits(self.clock)
+
+    def new_generation_id(self, kind: str = "gen") -> str:
         """`gen-<unix seconds>-<20 characters>`."""
-        return f"gen-{int(self.clock.now())}-{''.join(secrets.choice(_ID_LETTERS) for _ in range(20))}"
+        return f"{kind}-{int(self.clock.now())}-{''.join(secrets.choice(_ID_LETTERS) for _ in range(20))}"
 
     def settle(self, generation: Generation, *, completion_tokens: int | None = None) -> None:
         """Charge a generation once; later calls change nothing."""
         if generation.counts is None:
-            generation.settle(completion_tokens=completion_tokens)
+            generation.settle(now=self.clock.now(), completion_tokens=completion_tokens)
             self.bill.add(generation)

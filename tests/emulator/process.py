@@ -38,8 +38,7 @@ class EmulatorProcess:
 
     def reset(self) -> None:
         self.configure(**self.initial_settings)
-        self.control.delete("/requests")
-        self.control.delete("/bill")
+        self.control.post("/reset").raise_for_status()
 
 
 @contextmanager

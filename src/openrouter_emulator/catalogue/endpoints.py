@@ -1,33 +1,45 @@
-"""`GET /models`: the catalogue with its filters."""
+"""`GET /models` with its filters, `/models/count`, and single models."""
 
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
-from starlette.responses import Response
 
+from openrouter_emulator.call import Call
 from openrouter_emulator.catalogue.models import Catalogue, Model
 from openrouter_emulator.http.errors import ApiError
-from openrouter_emulator.http.wire import json_response
-from openrouter_emulator.state import Emulator
+from openrouter_emulator.http.playback import Playback
 
 PER_MILLION = Decimal(1_000_000)
 MAX_LIMIT = 1_000
 Test = Callable[[Model], bool]
 
 
-async def list_models(request: Request) -> Response:
+async def list_models(call: Call) -> Playback:
     """Text models unless `output_modalities` says otherwise; pages only when asked to."""
-    emulator: Emulator = request.app.state.emulator
-    rows = [model.row for model in select_models(emulator.catalogue, request.query_params)]
-    return json_response({"data": page(rows, request.query_params), "total_count": len(rows), "links": {"next": None}})
+    query = call.request.query_params
+    rows = [model.row for model in select_models(call.emulator.catalogue, query)]
+    return call.answer_json({"data": page(rows, query), "total_count": len(rows), "links": {"next": None}})
 
 
-async def count_models(request: Request) -> Response:
-    emulator: Emulator = request.app.state.emulator
-    return json_response({"data": {"count": len(select_models(emulator.catalogue, request.query_params))}})
+async def count_models(call: Call) -> Playback:
+    found = select_models(call.emulator.catalogue, call.request.query_params)
+    return call.answer_json({"data": {"count": len(found)}})
+
+
+async def show_model(call: Call) -> Playback:
+    """One model; aliases and routing suffixes are resolved."""
+    return call.answer_json({"data": require_model(call).row})
+
+
+def require_model(call: Call) -> Model:
+    """The model the path names."""
+    model_id = "{author}/{slug}".format(**call.request.path_params)
+    model = call.emulator.catalogue.get(model_id)
+    if model is None:
+        raise ApiError(404, f"Model {model_id} not found")
+    return model
 
 
 def select_models(catalogue: Catalogue, query: QueryParams) -> list[Model]:

@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data"
 _ROUTING_SUFFIX = re.compile(r":(nitro|floor|exacto|online|thinking|extended)$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One row of the catalogue; `row` is what `GET /models` shows."""
 

@@ -75,14 +75,19 @@ class PriceList:
                 found = changed.get(name, found)
         return found
 
-    def cost(self, tokens: TokenCounts, *, services: Decimal = ZERO) -> Cost:
-        """An override applies to the whole request, output included."""
+    def cost(self, tokens: TokenCounts, *, services: Decimal = ZERO, writes_are_storage: bool = False) -> Cost:
+        """An override applies to the whole request, output included.
+
+        `writes_are_storage`: a written token costs the prompt price as well, its write price being storage alone.
+        """
 
         def price(name: str, fallback: str) -> Decimal:
             exact = self.price(name, tokens.prompt)
             return exact if exact is not None else self.price(fallback, tokens.prompt) or ZERO
 
-        plain = tokens.prompt - tokens.cached - tokens.written - tokens.written_1h
+        plain = tokens.prompt - tokens.cached
+        if not writes_are_storage:
+            plain -= tokens.written + tokens.written_1h
         return Cost(
             prompt=plain * price("prompt", "prompt")
             + tokens.cached * price("input_cache_read", "prompt")

@@ -13,7 +13,7 @@ PER_CLIP = 800
 
 def count_prompt_tokens(request: ChatRequest) -> int:
     """Messages with their framing, tools, and media at a flat price each."""
-    tools = count_tokens(encode(request.tools).decode()) if request.tools else 0
+    tools = sum(count_tokens(encode(tool).decode()) for tool in request.tools or ())
     return tools + sum(count_message_tokens(message) for message in request.messages)
 
 

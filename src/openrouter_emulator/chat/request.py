@@ -86,6 +86,7 @@ class ChatRequest(msgspec.Struct):
     cache_control: dict[str, Any] | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
 
     @property
     def streams(self) -> bool:
@@ -94,6 +95,21 @@ class ChatRequest(msgspec.Struct):
     @property
     def output_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def function_names(self) -> list[str]:
+        """The caller's own tools; server tools are not among them."""
+        functions = (tool.get("function") or {} for tool in self.tools or () if tool.get("type") == "function")
+        return [str(function.get("name")) for function in functions]
+
+    @property
+    def format_type(self) -> str:
+        """`text`, `json_object`, `json_schema`, ..."""
+        return str((self.response_format or {}).get("type", "text"))
+
+    @property
+    def wants_images(self) -> bool:
+        return "image" in (self.modalities or ())
 
     @property
     def model_ids(self) -> list[str]:

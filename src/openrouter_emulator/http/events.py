@@ -11,10 +11,12 @@ PROCESSING = ": OPENROUTER PROCESSING\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """One `data:` event; `tokens` is how much of the answer's content it carries."""
+    """One `data:` event; `tokens` is how much it carries of what the model writes, thinking included."""
 
     payload: dict[str, Any]
     tokens: int = 0
+    is_content: bool = False
+    """Whether its tokens are visible text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ DONE = Raw(b"data: [DONE]\n\n")
 
 def encode_event(event: Data | Raw) -> bytes:
     return event.content if isinstance(event, Raw) else b"data: " + encode(event.payload) + b"\n\n"
+
+
+def content_tokens(event: Event) -> int:
+    return event.tokens if isinstance(event, Data) and event.is_content else 0
 
 
 def waiting(seconds: float, interval: float) -> Iterator[Event]:

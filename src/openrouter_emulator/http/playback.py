@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from openrouter_emulator.http.events import Close, Event, Pause, encode_event
+from openrouter_emulator.http.events import Close, Data, Event, Pause, content_tokens, encode_event
 from openrouter_emulator.http.request_log import Exchange
 
 PIECE_BYTES = 16 * 1024
@@ -43,18 +43,18 @@ async def paced(events: Iterator[Event], *, tokens_per_second: float) -> AsyncIt
             await asyncio.sleep(due - clock())
         if not isinstance(event, Pause):
             content += encode_event(event)
-            tokens += getattr(event, "tokens", 0)
+            tokens += content_tokens(event)
     yield Piece(bytes(content), tokens)
 
 
 def _duration(event: Event, tokens_per_second: float) -> float:
     if isinstance(event, Pause):
         return event.seconds
-    return getattr(event, "tokens", 0) / tokens_per_second if tokens_per_second else 0.0
+    return event.tokens / tokens_per_second if isinstance(event, Data) and tokens_per_second else 0.0
 
 
 class Playback:
-    """An ASGI response; `on_leave` runs once if the client goes away before the end."""
+    """An ASGI response; `on_end` runs once at the end and is told whether the client had left before it."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Playback:
         *,
         headers: dict[str, str],
         status: int = 200,
-        on_leave: Callable[[], None] = lambda: None,
+        on_end: Callable[[bool], None] = lambda _left: None,
     ) -> None:
         self._pieces = pieces
         self._start = {
@@ -70,7 +70,7 @@ class Playback:
             "status": status,
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         }
-        self._on_leave = on_leave
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         playing = asyncio.create_task(self._play(scope["exchange"], send))
@@ -78,8 +78,7 @@ class Playback:
         try:
             await asyncio.wait((playing, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not playing.done():
-                self._on_leave()
+            self._on_end(not playing.done())
             leaving.cancel()
             playing.cancel()
             results = await asyncio.gather(playing, leaving, return_exceptions=True)

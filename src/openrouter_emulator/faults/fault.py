@@ -1,0 +1,92 @@
+"""What a fault is: a name, a stage of the answer at which it acts, and what it does there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+Value = str | float | bool
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Stage(Enum):
+    """Where a fault acts, in the order an answer comes to be."""
+
+    REFUSAL = "the request is refused before routing"
+    UPSTREAM = "a host fails, and routing goes on to the next"
+    ANSWER = "what the model writes"
+    USAGE = "the usage object"
+    PAYLOAD = "every JSON object: the whole answer, or each chunk"
+    BODY = "the whole answer as one JSON object"
+    EVENTS = "the order and timing of what is sent"
+    ERROR = "the envelope of an error"
+    HEADERS = "the response headers"
+    PIECES = "how bytes are cut and packed"
+
+
+class Parameters:
+    """A fault's parameters: those given, over its defaults."""
+
+    def __init__(self, defaults: Mapping[str, Value], given: Mapping[str, Any]) -> None:
+        self._values = {**defaults, **given}
+
+    def number(self, name: str) -> float:
+        return float(self._values[name])
+
+    def count(self, name: str) -> int:
+        return int(float(self._values[name]))
+
+    def text(self, name: str) -> str:
+        return str(self._values[name])
+
+    def flag(self, name: str) -> bool:
+        return str(self._values[name]).lower() in ("1", "1.0", "true", "yes")
+
+    def has(self, name: str) -> bool:
+        return bool(self._values.get(name, "") != "")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`primary` is the parameter that `name=value` sets; every parameter has a default."""
+
+    name: str
+    stage: Stage
+    description: str
+    apply: Callable[..., Any]
+    primary: str | None
+    defaults: Mapping[str, Value]
+    quirks: tuple[int, ...]
+    """Numbers in the list of quirks seen in real traffic."""
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "description": self.description,
+            "stage": self.stage.name.lower(),
+            "primary": self.primary,
+            "parameters": dict(self.defaults),
+            "quirks": list(self.quirks),
+        }
+
+
+FAULTS: dict[str, Fault] = {}
+"""Every fault by name; the modules of this package fill it."""
+
+
+def fault(
+    name: str,
+    stage: Stage,
+    description: str,
+    *,
+    primary: str | None = None,
+    quirks: tuple[int, ...] = (),
+    **defaults: Value,
+) -> Callable[[Function], Function]:
+    """Register the decorated function as a fault."""
+
+    def register(apply: Function) -> Function:
+        FAULTS[name] = Fault(name, stage, description, apply, primary or next(iter(defaults), None), defaults, quirks)
+        return apply
+
+    return register
