@@ -171,3 +171,10 @@ class UnreadableAnswer(OpenRouterError):
 
     code = "unreadable_answer"
     retryable_by_nature = True
+
+
+class AttemptsSpent(OpenRouterError):
+    """The turn's budget of calls is used up; nothing was asked."""
+
+    code = "attempts_spent"
+    worth_another_model = False

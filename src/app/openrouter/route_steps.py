@@ -1,0 +1,80 @@
+"""Where a turn stands on its route: the models being asked, and the call under way."""
+
+from dataclasses import dataclass, replace
+
+from app.openrouter.attempts import Attempt, NextStep
+from app.openrouter.breaker import Key
+from app.openrouter.errors import OpenRouterError
+from app.openrouter.retries import Situation, invalid_models
+from app.openrouter.types import ChatRequest, Completion, GenerationStarted
+
+
+@dataclass(slots=True)
+class Call:
+    """One call under way."""
+
+    models: tuple[str, ...]
+    request: ChatRequest
+    hosts_ignored: bool
+    began: float
+    probes: tuple[Key, ...]
+    started: GenerationStarted | None = None
+    first_content: float | None = None
+    ended: bool = False
+
+    def attempt(
+        self,
+        number: int,
+        now: float,
+        completion: Completion | None,
+        error: OpenRouterError | None,
+        next_step: NextStep | None,
+    ) -> Attempt:
+        """The record of the call: what the answer or the error says, else what the first chunk said."""
+        told = completion or error or self.started
+        partial = completion or (error.partial if error else None)
+        return Attempt(
+            number=number,
+            models_asked=self.models,
+            model=(told.model if told else None) or self.models[0],
+            provider=told.provider if told else None,
+            status=error.status if error else None,
+            error=error.code if error else None,
+            message=str(error) if error else None,
+            latency_seconds=now - self.began,
+            first_token_seconds=self.first_content - self.began if self.first_content is not None else None,
+            usage=partial.usage if partial else None,
+            generation_id=told.generation_id if told else None,
+            next_step=next_step,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Where the turn stands on its route: the models to ask now, and the layers behind them."""
+
+    models: tuple[str, ...]
+    layers: tuple[tuple[str, ...], ...]
+    tries: int = 1
+    all_hosts: bool = False
+    """True: also those hosts that the breaker would keep out."""
+
+    def situation(self, call: Call, attempts_left: int) -> Situation:
+        return Situation(
+            models=self.models,
+            tries=self.tries,
+            others_left=bool(self.layers),
+            hosts_ignored=call.hosts_ignored,
+            content_came=call.first_content is not None,
+            attempts_left=attempts_left,
+        )
+
+    def after(self, step: NextStep, error: OpenRouterError) -> "Leg":
+        if step == "next_models":
+            return Leg(self.layers[0], self.layers[1:])
+        if step == "without_ignored_hosts":
+            return replace(self, all_hosts=True)
+        if step == "without_invalid_model":
+            invalid = invalid_models(error, self.models)
+            return replace(self, models=tuple(model for model in self.models if model not in invalid))
+        return replace(self, tries=self.tries + 1)
