@@ -1,0 +1,84 @@
+"""The migrations on both databases: up, equal to the models, down to nothing, up again."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import inspect
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.db import migrate
+from app.db.base import Base
+
+pytestmark = pytest.mark.anyio
+
+
+async def table_names(url: str) -> set[str]:
+    engine = create_async_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+    finally:
+        await engine.dispose()
+
+
+async def test_upgrading_makes_every_table_of_the_models(empty_database_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+
+    assert await table_names(empty_database_url) == set(Base.metadata.tables) | {"alembic_version"}
+    await asyncio.to_thread(migrate.check, empty_database_url)
+
+
+async def test_downgrading_leaves_nothing_and_upgrading_again_works(empty_database_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    await asyncio.to_thread(migrate.downgrade, empty_database_url)
+
+    assert await table_names(empty_database_url) == {"alembic_version"}
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    assert set(Base.metadata.tables) <= await table_names(empty_database_url)
+
+
+def test_the_tables_of_the_product_stand_under_their_names() -> None:
+    assert set(Base.metadata.tables) == {
+        "users",
+        "refresh_tokens",
+        "conversations",
+        "messages",
+        "message_attempts",
+        "message_attachments",
+        "subscriptions",
+        "plan_limits",
+        "monthly_usage_quotas",
+        "quota_leases",
+        "usage_events",
+        "usage_daily",
+        "generated_images",
+        "model_presets",
+    }
+
+
+def test_messages_have_the_fourteen_accounting_fields() -> None:
+    assert {
+        "cached_tokens_read",
+        "cached_tokens_write",
+        "cache_discount_usd",
+        "cache_breakpoint_count",
+        "reasoning_tokens",
+        "audio_tokens",
+        "upstream_inference_cost_usd",
+        "routing_strategy",
+        "fallback_used",
+        "models_attempted",
+        "final_model_used",
+        "response_schema",
+        "structured_data",
+        "schema_validation_passed",
+    } <= set(Base.metadata.tables["messages"].columns.keys())
+
+
+@pytest.mark.parametrize("name", sorted(set(Base.metadata.tables) - {"users", "plan_limits"}))
+def test_user_owned_tables_carry_the_user_in_their_keys(name: str) -> None:
+    table = Base.metadata.tables[name]
+    assert "user_id" in table.primary_key.columns
+    for constraint in table.foreign_key_constraints:
+        if constraint.referred_table.name not in ("users", "plan_limits"):
+            assert "user_id" in constraint.column_keys
