@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import ConfigurationError, get_settings
 from app.core.errors import AppError
 from app.db import migrate as migrations
-from app.demo import run_demo
+from app.demo import DemoRefused, run_demo
 from app.domain.principal import Role
 from app.services.auth_service import auth_service
 from app.services.subscription_service import subscription_service
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run and look after WisQu.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Run and look after WisQu."
+)
 users = typer.Typer(no_args_is_help=True, help="Accounts.")
 app.add_typer(users, name="users")
 
@@ -110,5 +113,9 @@ def main() -> None:
     """Entry of `wisqu`: mistakes of the operator are one sentence, not a stack trace."""
     try:
         app()
-    except (AppError, ConfigurationError) as error:
+    except (AppError, ConfigurationError, DemoRefused) as error:
         sys.exit(str(error))
+    except DBAPIError as error:
+        sys.exit(f"The database refused: {error.orig}. Is it up to date? `wisqu migrate` brings it there.")
+    except OSError as error:
+        sys.exit(f"The system refused: {error}")

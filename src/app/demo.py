@@ -4,10 +4,11 @@ import asyncio
 import math
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -28,27 +29,39 @@ DEMO_ACCOUNTS = (
 _LISTENING = "openrouter emulator listening on "
 
 
-class EmulatorDidNotStart(Exception):
-    """The emulator ended before it listened."""
+class DemoRefused(Exception):
+    """The demo cannot start; the message says why, and what to do."""
 
 
 def run_demo(*, port: int, data_dir: Path) -> None:
     """Migrate, seed, serve until Ctrl-C. What is set in the environment or ``.env`` holds; the rest is made up."""
     os.environ["DATA_DIR"] = str(data_dir)
     settings = load_settings()
-    with _openrouter(settings) as is_emulated:
+    # The port comes first: where it is taken, nothing has been created and no password shown.
+    with _listen(port) as listener, _openrouter(settings) as is_emulated:
         get_settings.cache_clear()
         migrate.upgrade(get_settings().resolved_database_url)
         asyncio.run(_prepare(with_accounts=is_emulated))
-        typer.echo(f"WisQu starts on http://{HOST}:{port}  (API docs: http://{HOST}:{port}/docs). Ctrl-C stops it.")
-        # By name: the app reads its settings when it is imported, and they stand only now.
-        uvicorn.run(
-            "app.main:app",
-            host=HOST,
-            port=port,
-            log_config=None,
-            timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
-        )
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        typer.echo(f"WisQu starts on {url}  (API docs: {url}/docs). Ctrl-C stops it.")
+        _serve(listener, settings)
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port), backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise DemoRefused(f"Port {port} cannot be used ({reason}). Choose another: make run PORT=8001") from None
+
+
+def _serve(listener: socket.socket, settings: Settings) -> None:
+    # By name: the app reads its settings when it is imported, and they stand only now.
+    config = uvicorn.Config(
+        "app.main:app", log_config=None, timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds)
+    )
+    with suppress(KeyboardInterrupt):  # the server has stopped in order by then
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager
@@ -76,7 +89,7 @@ def _wait_until_it_listens(emulator: subprocess.Popen[str]) -> str:
     for line in emulator.stdout:
         if line.startswith(_LISTENING):
             return line.removeprefix(_LISTENING).strip()
-    raise EmulatorDidNotStart("The emulator ended before it listened; what it said stands above.")
+    raise DemoRefused("The emulator ended before it listened; what it said stands above.")
 
 
 async def _prepare(*, with_accounts: bool) -> None:
