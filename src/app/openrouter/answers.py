@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import msgspec
 
 from app.openrouter.error_reading import read_error
 from app.openrouter.errors import OpenRouterError, TruncatedStream, UnreadableAnswer, UpstreamTimeout
-from app.openrouter.reading import as_map
+from app.openrouter.reading import as_map, read_exact
 from app.openrouter.sse import SSEReader
 from app.openrouter.streaming import CompletionFold
 from app.openrouter.timeouts import StreamClock
@@ -132,3 +133,14 @@ def read_failure(response: aiohttp.ClientResponse, body: bytes) -> OpenRouterErr
     if response.status < 400:
         return UnreadableAnswer(f"OpenRouter answered HTTP {response.status}.", retryable=False)
     return read_error(error, status=response.status, headers=response.headers, generation_id=generation_id)
+
+
+def read_data(body: bytes) -> Any:
+    """The `data` of an answer, with exact decimals."""
+    try:
+        answer = as_map(read_exact(body))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableAnswer("OpenRouter sent something that is not JSON.") from error
+    if answer.get("error"):
+        raise read_error(answer["error"])
+    return answer.get("data")

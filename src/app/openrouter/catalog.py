@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 
 from app.openrouter.aliases import RETIRED, ROUTING_SUFFIXES, SUPERSEDED_SUFFIXES
 from app.openrouter.errors import ModelNotFound
 from app.openrouter.models import ModelProfile, read_model
-from app.openrouter.reading import as_map, as_maps
+from app.openrouter.reading import as_maps
 
 _DATE = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2})$")
 
@@ -101,13 +102,13 @@ class Catalog:
 @cache
 def shipped_catalog() -> Catalog:
     """The models known when this version was made."""
-    return Catalog(read_models(files("app.openrouter").joinpath("data/models.json").read_bytes()))
+    shipped = msgspec.json.decode(files("app.openrouter").joinpath("data/models.json").read_bytes())
+    return Catalog(read_models(shipped["data"]))
 
 
-def read_models(body: bytes) -> list[ModelProfile]:
-    """The rows of a `GET /models` answer."""
-    rows = as_maps(as_map(msgspec.json.decode(body)).get("data"))
-    return [model for row in rows if (model := read_model(row)) is not None]
+def read_models(data: Any) -> list[ModelProfile]:
+    """The rows of a `GET /models` answer; what is no model is left out."""
+    return [model for row in as_maps(data) if (model := read_model(row)) is not None]
 
 
 def _target(model: ModelProfile) -> str:

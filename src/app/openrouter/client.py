@@ -4,14 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
-from app.openrouter.answers import Answer
-from app.openrouter.errors import OpenRouterError
+from app.openrouter.account import Credits, KeyInfo, read_credits, read_key
+from app.openrouter.answers import Answer, read_data, read_failure, whole_body
+from app.openrouter.catalog import read_models
+from app.openrouter.errors import GenerationNotFound, ModelNotFound, OpenRouterError, UnreadableAnswer
+from app.openrouter.generations import GenerationRecord, read_generation
+from app.openrouter.models import ModelProfile
 from app.openrouter.timeouts import StreamClock, Timeouts
 from app.openrouter.transport import Transport
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, StreamEvent
+
+_FIRST_WAIT, _WAIT_GROWTH = 0.5, 1.5
+"""Seconds before a record is asked for again, and how they grow."""
 
 
 class OpenRouterClient:
@@ -56,8 +64,58 @@ class OpenRouterClient:
             yield CompletionFinished(answer.completion())
             await answer.drain()
 
+    async def get_models(self) -> list[ModelProfile]:
+        """All models OpenRouter offers, those too that make pictures only."""
+        models = read_models(await self._look_up("/models", {"output_modalities": "all"}))
+        if not models:
+            raise UnreadableAnswer("OpenRouter listed no models.")
+        return models
+
+    async def get_generation(self, generation_id: str, *, patience: float = 30.0) -> GenerationRecord:
+        """What a generation was billed. Its record comes a while after the answer: asked for again until
+        `patience` seconds are over, then the last error is raised, `GenerationNotFound` where there is no record.
+        """
+        started, wait = _now(), _FIRST_WAIT
+        while True:
+            try:
+                return await self._get_generation(generation_id)
+            except OpenRouterError as error:
+                if not error.retryable or _now() + wait > started + patience:
+                    raise
+            await asyncio.sleep(wait)
+            wait *= _WAIT_GROWTH
+
+    async def get_key(self) -> KeyInfo:
+        """The limits of the key that calls."""
+        return read_key(await self._look_up("/key"))
+
+    async def get_credits(self) -> Credits:
+        """The account's credits; OpenRouter tells them to management keys only."""
+        return read_credits(await self._look_up("/credits"))
+
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    async def _get_generation(self, generation_id: str) -> GenerationRecord:
+        try:
+            data = await self._look_up("/generation", {"id": generation_id})
+        except ModelNotFound as error:
+            message = f"OpenRouter has no record of {generation_id!r}."
+            raise GenerationNotFound(message, status=error.status, generation_id=generation_id) from error
+        record = read_generation(data)
+        if record is None:
+            raise UnreadableAnswer("OpenRouter sent no record of the generation.", generation_id=generation_id)
+        return record
+
+    async def _look_up(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """The `data` of a GET."""
+        seconds = self._timeouts.lookup
+        clock = StreamClock(replace(self._timeouts, first_token=seconds, total=seconds), _now())
+        async with self._transport.call("GET", path, clock, params=params) as response:
+            body = await whole_body(response, clock)
+            if response.status >= 300:
+                raise read_failure(response, body)
+            return read_data(body)
 
     @asynccontextmanager
     async def _ask(
@@ -65,13 +123,17 @@ class OpenRouterClient:
     ) -> AsyncIterator[Answer]:
         body = msgspec.json.encode(request.to_wire(stream=stream))
         headers = {"Content-Type": "application/json"} | ({"X-Request-ID": request_id} if request_id else {})
-        clock = StreamClock(timeouts, asyncio.get_running_loop().time())
+        clock = StreamClock(timeouts, _now())
         try:
             async with self._transport.call("POST", "/chat/completions", clock, body=body, headers=headers) as response:
                 yield Answer(response, clock)
         except OpenRouterError as error:
             error.model = error.model or request.model
             raise
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _app_headers(app_name: str | None, app_url: str | None) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ import msgspec
 
 from app.openrouter import errors
 from app.openrouter.errors import OpenRouterError
-from app.openrouter.reading import as_decimal, as_map, as_maps, as_text, as_texts
+from app.openrouter.reading import as_decimal, as_flag, as_map, as_maps, as_text, as_texts
 
 _BY_TYPE: Mapping[str, type[OpenRouterError]] = {
     "context_length_exceeded": errors.ContextLengthExceeded,
@@ -80,7 +80,6 @@ def read_error(
     message = as_text(body.get("message")) or as_text(error) or upstream_message or "OpenRouter sent an error."
     code = _status_code(body, status)
     kind = _kind(body, code, f"{message}\n{metadata.get('raw') or ''}")
-    retryable = availability.get("retryable")
     all_headers = {**(headers or {}), **as_map(metadata.get("headers"))}
     return kind(
         message,
@@ -89,7 +88,7 @@ def read_error(
         model=model,
         generation_id=generation_id,
         upstream_message=upstream_message,
-        retryable=retryable if isinstance(retryable, bool) else None,
+        retryable=as_flag(availability.get("retryable")),
         retry_after=_retry_after(availability, all_headers, now or datetime.now(UTC)),
         previous_errors=as_maps(metadata.get("previous_errors")),
         fallback_models=as_texts(availability.get("fallback_models")),

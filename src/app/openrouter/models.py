@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.openrouter.pricing import PriceList, read_prices
-from app.openrouter.reading import as_count, as_map, as_text, as_texts
+from app.openrouter.reading import as_count, as_flag, as_map, as_text, as_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +95,9 @@ def _read_reasoning(value: Any) -> ReasoningProfile | None:
     reasoning = as_map(value)
     if not reasoning:
         return None
-    default_enabled = reasoning.get("default_enabled")
     return ReasoningProfile(
         mandatory=reasoning.get("mandatory") is True,
-        default_enabled=default_enabled if isinstance(default_enabled, bool) else None,
+        default_enabled=as_flag(reasoning.get("default_enabled")),
         default_effort=as_text(reasoning.get("default_effort")),
         supported_efforts=as_texts(reasoning.get("supported_efforts")),
     )

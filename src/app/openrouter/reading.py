@@ -46,6 +46,16 @@ def as_decimal(value: Any) -> Decimal | None:
     return number if number.is_finite() else None
 
 
+def as_charge(value: Any) -> Decimal | None:
+    """USD that were charged; below zero is not a charge, and better unknown than a gift."""
+    cost = as_decimal(value)
+    return cost if cost is not None and cost >= 0 else None
+
+
+def as_flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def read_exact(raw: bytes | msgspec.Raw) -> Any:
     """JSON with exact decimals."""
     return _exact.decode(raw)
@@ -58,7 +68,6 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         return None
     prompt = as_map(usage.get("prompt_tokens_details"))
     completion = as_map(usage.get("completion_tokens_details"))
-    byok = usage.get("is_byok")
     return Usage(
         prompt_tokens=as_count(usage.get("prompt_tokens")),
         completion_tokens=as_count(usage.get("completion_tokens")),
@@ -68,16 +77,10 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         reasoning_tokens=as_count(completion.get("reasoning_tokens")),
         audio_tokens=_sum(as_count(prompt.get("audio_tokens")), as_count(completion.get("audio_tokens"))),
         image_tokens=as_count(completion.get("image_tokens")),
-        cost=_charge(usage.get("cost")),
-        upstream_inference_cost=_charge(as_map(usage.get("cost_details")).get("upstream_inference_cost")),
-        is_byok=byok if isinstance(byok, bool) else None,
+        cost=as_charge(usage.get("cost")),
+        upstream_inference_cost=as_charge(as_map(usage.get("cost_details")).get("upstream_inference_cost")),
+        is_byok=as_flag(usage.get("is_byok")),
     )
-
-
-def _charge(value: Any) -> Decimal | None:
-    # A charge below zero cannot be; better unknown than a gift.
-    cost = as_decimal(value)
-    return cost if cost is not None and cost >= 0 else None
 
 
 def _sum(*counts: int | None) -> int | None:

@@ -20,6 +20,8 @@ class Timeouts:
     """To the end of the answer."""
     after_finish: float = 10.0
     """From the finish reason to the end of the stream; then the answer counts as whole, without its usage."""
+    lookup: float = 30.0
+    """For the small questions: models, key, credits, one generation's record."""
 
 
 class StreamClock:
