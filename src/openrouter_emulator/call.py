@@ -1,17 +1,19 @@
 """One API call: who calls, with what body, under which faults; and how it is answered."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openrouter_emulator.account.authentication import require_key
 from openrouter_emulator.chat.generation import Generation
 from openrouter_emulator.faults.active import ActiveFaults
 from openrouter_emulator.faults.rules import parse_header
-from openrouter_emulator.http.errors import ApiError
+from openrouter_emulator.http.errors import ApiError, ConnectionReset
 from openrouter_emulator.http.events import Event, Raw
 from openrouter_emulator.http.playback import Playback, paced
 from openrouter_emulator.http.request_log import Exchange
@@ -36,7 +38,7 @@ class Call:
         return self.play(iter([Raw(encode(payload))]), status=status, headers=headers or {})
 
     def answer_error(self, error: ApiError) -> Playback:
-        return self.answer_json(self.faults.error(error.body()), status=error.status, headers=error.headers)
+        return self.answer_json(self.faults.error(error.body()), status=error.http_status, headers=error.headers)
 
     def play(
         self,
@@ -61,22 +63,33 @@ class Call:
 Handler = Callable[[Call], Awaitable[Playback]]
 
 
-def endpoint(handler: Handler, *, public: bool = False) -> Callable[[Request], Awaitable[Playback]]:
+def endpoint(handler: Handler, *, public: bool = False) -> Callable[[Request], Awaitable[ASGIApp]]:
     """A Starlette endpoint: faults are drawn, the key is checked, refusals become envelopes."""
 
-    async def answer(request: Request) -> Playback:
+    async def answer(request: Request) -> ASGIApp:
         call = await _open(request)
         try:
             call.faults = _draw_faults(call)
             call.exchange.faults = call.faults.names
+            await asyncio.sleep(call.faults.delay)
             call.faults.refuse()
             if not public:
                 require_key(request, call.emulator.settings.api_keys)
             return await handler(call)
         except ApiError as error:
             return call.answer_error(error)
+        except ConnectionReset:
+            return reset_connection
 
     return answer
+
+
+async def reset_connection(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Break the socket under the server: ASGI itself has no way to answer nothing at all."""
+    transport = scope.get("transport")
+    if transport is not None:
+        transport.abort()
+    await asyncio.sleep(0)
 
 
 async def _open(request: Request) -> Call:

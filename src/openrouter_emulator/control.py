@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openrouter_emulator.faults.fault import FAULTS
+from openrouter_emulator.faults.library import FAULTS
 from openrouter_emulator.faults.rules import convert_rule
 from openrouter_emulator.http.errors import ApiError
 from openrouter_emulator.http.request_log import FILTERS

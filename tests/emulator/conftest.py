@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+
 from tests.emulator.process import EmulatorProcess, start_emulator
 
 

@@ -36,6 +36,14 @@ class EmulatorProcess:
         view: dict[str, Any] = self.control.get("/bill", params=wanted).json()
         return view
 
+    def fault(self, name: str, **fields: Any) -> int:
+        """A standing order; its id."""
+        rule: dict[str, Any] = self.control.post("/faults", json={"name": name, **fields}).raise_for_status().json()
+        return int(rule["id"])
+
+    def advance(self, seconds: float) -> None:
+        self.control.post("/clock", json={"advance": seconds}).raise_for_status()
+
     def reset(self) -> None:
         self.configure(**self.initial_settings)
         self.control.post("/reset").raise_for_status()

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import httpx2
 import pytest
+
 from tests.emulator.process import REQUEST, EmulatorProcess, joined_content, parse_events
 
 pytestmark = pytest.mark.anyio

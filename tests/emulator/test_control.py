@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import httpx2
 import pytest
+
 from tests.emulator.process import REQUEST, EmulatorProcess
 
 pytestmark = pytest.mark.anyio

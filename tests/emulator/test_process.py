@@ -7,6 +7,7 @@ import time
 
 import httpx2
 import pytest
+
 from tests.emulator.process import LISTENING, REQUEST, start_emulator
 
 STARTER = """

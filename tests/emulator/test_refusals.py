@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+
 from tests.emulator.process import REQUEST, EmulatorProcess
 
 pytestmark = pytest.mark.anyio

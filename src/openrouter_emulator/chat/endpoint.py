@@ -65,7 +65,7 @@ def find_route(call: Call, request: ChatRequest) -> Route:
 def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit) -> Generation:
     emulator, headers = call.emulator, call.request.headers
     answer, fees = compose_answer(request, route.host, seed=emulator.settings.seed)
-    return Generation(
+    generation = Generation(
         id=emulator.new_generation_id(),
         created_at=emulator.clock.now(),
         host=route.host,
@@ -82,6 +82,8 @@ def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit
         router=next((one for one in request.model_ids if one.startswith("openrouter/")), None),
         attempts=route.attempts,
     )
+    call.faults.generation(generation)
+    return generation
 
 
 def beginning(call: Call, request: ChatRequest, route: Route, visit: Visit) -> Callable[[], None]:

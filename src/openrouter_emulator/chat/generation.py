@@ -81,6 +81,10 @@ class Generation:
     failed: bool = False
     """The host broke down while writing: nothing is charged but fees."""
     byok: bool = False
+    insured: bool = True
+    """Whether an answer without a single token is free of charge."""
+    served_model: str | None = None
+    """The id the answer claims; None: the model's own."""
     finished_at: float | None = None
     counts: TokenCounts | None = None
     cost: Cost = field(default_factory=Cost)
@@ -115,8 +119,8 @@ class Generation:
             reasoning=min(len(self.answer.reasoning), written),
             image=self.answer.image_tokens if written == whole else 0,
         )
-        insured = self.failed or written == 0
-        self.cost = Cost(services=self.fees.total) if insured else self._full_cost(self.counts)
+        free = self.insured and (self.failed or written == 0)
+        self.cost = Cost(services=self.fees.total) if free else self._full_cost(self.counts)
 
     def _full_cost(self, counts: TokenCounts) -> Cost:
         storage = rule_for(self.model.id).write_adds_to_prompt

@@ -159,7 +159,7 @@ def _envelope(generation: Generation, kind: str, choices: list[dict[str, Any]]) 
         "id": generation.id,
         "object": kind,
         "created": int(generation.created_at),
-        "model": generation.model.id,
+        "model": generation.served_model or generation.model.id,
         "provider": generation.host.name,
         "system_fingerprint": None,
         "service_tier": "default",

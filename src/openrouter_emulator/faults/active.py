@@ -22,6 +22,11 @@ class ActiveFaults:
     def names(self) -> list[str]:
         return [fault.name for fault, _, _ in self._rules]
 
+    @property
+    def delay(self) -> float:
+        """Seconds before anything is sent."""
+        return sum(float(apply(parameters)) for apply, parameters, _ in self._at(Stage.DELAY))
+
     def refuse(self) -> None:
         """Raise the refusal a fault demands, if one does."""
         for apply, parameters, _ in self._at(Stage.REFUSAL):
@@ -40,6 +45,10 @@ class ActiveFaults:
         for apply, parameters, _ in self._at(Stage.ANSWER):
             answer = apply(answer, parameters)
         return answer
+
+    def generation(self, generation: Generation) -> None:
+        for apply, parameters, _ in self._at(Stage.GENERATION):
+            apply(generation, parameters)
 
     def usage(self, usage: dict[str, Any], generation: Generation) -> dict[str, Any]:
         for apply, parameters, _ in self._at(Stage.USAGE):
@@ -77,4 +86,6 @@ class ActiveFaults:
         return pieces
 
     def _at(self, stage: Stage) -> Iterator[tuple[Any, Parameters, FaultRule]]:
-        return ((fault.apply, parameters, rule) for fault, parameters, rule in self._rules if fault.stage is stage)
+        for fault, parameters, rule in self._rules:
+            if stage in fault.actions:
+                yield fault.actions[stage], parameters, rule

@@ -1,20 +1,24 @@
-"""What a fault is: a name, a stage of the answer at which it acts, and what it does there."""
+"""What a fault is: a name, the stages of an answer at which it acts, and what it does there."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
 Value = str | float | bool
 Function = TypeVar("Function", bound=Callable[..., Any])
+INFERENCE = ("/chat/completions", "/images")
+"""Where faults strike unless they say otherwise."""
 
 
 class Stage(Enum):
     """Where a fault acts, in the order an answer comes to be."""
 
+    DELAY = "nothing is sent for a while, not even headers"
     REFUSAL = "the request is refused before routing"
     UPSTREAM = "a host fails, and routing goes on to the next"
     ANSWER = "what the model writes"
+    GENERATION = "how it is billed"
     USAGE = "the usage object"
     PAYLOAD = "every JSON object: the whole answer, or each chunk"
     BODY = "the whole answer as one JSON object"
@@ -48,30 +52,31 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`primary` is the parameter that `name=value` sets; every parameter has a default."""
+    """`primary` is the parameter that `name=value` sets; every parameter has a default, "" meaning none."""
 
     name: str
-    stage: Stage
     description: str
-    apply: Callable[..., Any]
     primary: str | None
     defaults: Mapping[str, Value]
     quirks: tuple[int, ...]
     """Numbers in the list of quirks seen in real traffic."""
+    paths: tuple[str, ...]
+    actions: dict[Stage, Callable[..., Any]] = field(default_factory=dict)
 
     def view(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "description": self.description,
-            "stage": self.stage.name.lower(),
+            "stages": [stage.name.lower() for stage in self.actions],
             "primary": self.primary,
             "parameters": dict(self.defaults),
             "quirks": list(self.quirks),
+            "paths": list(self.paths),
         }
 
 
 FAULTS: dict[str, Fault] = {}
-"""Every fault by name; the modules of this package fill it."""
+"""Every fault by name; the modules listed in `library` fill it."""
 
 
 def fault(
@@ -79,14 +84,24 @@ def fault(
     stage: Stage,
     description: str,
     *,
-    primary: str | None = None,
     quirks: tuple[int, ...] = (),
+    paths: tuple[str, ...] = INFERENCE,
     **defaults: Value,
 ) -> Callable[[Function], Function]:
-    """Register the decorated function as a fault."""
+    """Register the decorated function as a fault; its first parameter is the primary one."""
 
     def register(apply: Function) -> Function:
-        FAULTS[name] = Fault(name, stage, description, apply, primary or next(iter(defaults), None), defaults, quirks)
+        FAULTS[name] = Fault(name, description, next(iter(defaults), None), defaults, quirks, paths, {stage: apply})
+        return apply
+
+    return register
+
+
+def also(name: str, stage: Stage) -> Callable[[Function], Function]:
+    """The decorated function is what the fault does at another stage."""
+
+    def register(apply: Function) -> Function:
+        FAULTS[name].actions[stage] = apply
         return apply
 
     return register

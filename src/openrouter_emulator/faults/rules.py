@@ -13,7 +13,7 @@ from openrouter_emulator.http.errors import ApiError
 
 
 class FaultRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """As given to the control endpoint; `match` holds body fields, `path` or `header:<name>`, which must all agree."""
+    """As given to the control endpoint; `match` holds body fields, `header:<name>` or the end of the `path`."""
 
     name: str
     params: dict[str, str | float | bool] = msgspec.field(default_factory=dict)
@@ -34,12 +34,12 @@ class FaultRule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def concerns(self, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> bool:
         if self.model and self.model not in (body.get("model"), *(body.get("models") or ())):
             return False
-        return all(_found(name, path, headers, body) == wanted for name, wanted in self.match.items())
+        paths = (str(self.match["path"]),) if "path" in self.match else FAULTS[self.name].paths
+        wanted = {name: value for name, value in self.match.items() if name != "path"}
+        return path.endswith(paths) and all(_found(name, headers, body) == wanted[name] for name in wanted)
 
 
-def _found(name: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Any:
-    if name == "path":
-        return path
+def _found(name: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Any:
     if name.startswith("header:"):
         return headers.get(name.removeprefix("header:"))
     return body.get(name, False if name == "stream" else None)

@@ -10,8 +10,12 @@ from openrouter_emulator.http.wire import json_response
 USER_ID = "user_2emulated0000000000000000"
 
 
+class ConnectionReset(Exception):
+    """The connection is to break before a single byte was answered."""
+
+
 class ApiError(Exception):
-    """A refusal with the HTTP status it travels under; the same number is its `code`."""
+    """A refusal; `status` is its `code`, and the HTTP status too unless `http_status` differs."""
 
     def __init__(
         self,
@@ -21,9 +25,11 @@ class ApiError(Exception):
         metadata: dict[str, Any] | None = None,
         availability: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
+        http_status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.http_status = http_status or status
         self.message = message
         self.metadata = metadata
         self.availability = availability
@@ -42,4 +48,4 @@ class ApiError(Exception):
 async def answer_with_error(_request: Request, error: Exception) -> Response:
     """Exception handler: an `ApiError` becomes its envelope."""
     assert isinstance(error, ApiError)  # noqa: S101 - registered for this class only
-    return json_response(error.body(), status=error.status, headers=error.headers)
+    return json_response(error.body(), status=error.http_status, headers=error.headers)

@@ -26,6 +26,7 @@ class RequestRecorder:
             headers=Headers(scope=scope),
         )
         scope["exchange"] = exchange
+        scope["transport"] = getattr(getattr(receive, "__self__", None), "transport", None)
         listener = _Listener(self._log, exchange, receive, send)
         await self._app(scope, listener.receive, listener.send)
 
