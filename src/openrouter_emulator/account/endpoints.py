@@ -35,6 +35,11 @@ async def show_key(call: Call) -> Playback:
         "is_provisioning_key": False,
         "expires_at": None,
         "creator_user_id": None,
+        "organization_id": None,
+        "workspace_id": "workspace-emulated",
+        "allowed_data_regions": ["global"],
+        "budgets": [],
+        "effective_budget": None,
         "free_model_daily_requests": {"limit": daily, "used": used, "remaining": max(daily - used, 0)},
         "rate_limit": {"requests": -1, "interval": "10s", "note": "This field is deprecated and safe to ignore."},
     }

@@ -10,6 +10,18 @@ from openrouter_emulator.routing.route import HostHealth
 
 PERCENTILES = {"p50": 1.0, "p75": 0.85, "p90": 0.7, "p99": 0.45}
 
+TOOL_CHOICES = (
+    "none",
+    "auto",
+    "required",
+    "function",
+    "literal_none",
+    "literal_auto",
+    "literal_required",
+    "type_function",
+)
+"""The documented names, and those the official SDK reads."""
+
 
 async def list_endpoints(call: Call) -> Playback:
     model = require_model(call)
@@ -45,7 +57,6 @@ def endpoint_row(host: Host, health: HostHealth) -> dict[str, Any]:
     provider, model = host.provider, host.model
     is_down = provider.name in health.statuses
     can_choose = "tool_choice" in host.supported_parameters
-    choices = ("literal_none", "literal_auto", "literal_required", "type_function")
     return {
         "name": f"{provider.name} | {model.canonical_slug}",
         "model_id": model.id,
@@ -59,7 +70,7 @@ def endpoint_row(host: Host, health: HostHealth) -> dict[str, Any]:
         "pricing": {"discount": 0, **host.pricing},
         "supported_parameters": sorted(host.supported_parameters),
         "supports_implicit_caching": host.caches and model.author not in ("anthropic", "qwen", "google"),
-        "supports_tool_choice": dict.fromkeys(choices, can_choose),
+        "supports_tool_choice": dict.fromkeys(TOOL_CHOICES, can_choose),
         "supports_diarization": False,
         "service_tier": None,
         "native_tools": {},
