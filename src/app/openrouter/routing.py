@@ -124,8 +124,9 @@ def _first(requested: str | None, policy: RoutePolicy, catalog: Catalog, notes: 
     if requested == AUTO_ROUTER and not routed:
         notes.append(f"The auto router is switched off; {policy.default_model!r} answers in its place.")
         requested = policy.default_model
-    resolved = catalog.require_resolved(requested or (AUTO_ROUTER if routed else policy.default_model))
-    return _noted(resolved, notes)
+    if requested is None and not routed and catalog.resolve(policy.default_model) is None:
+        return policy.default_model  # the operator may know a model before the catalogue does
+    return _noted(catalog.require_resolved(requested or (AUTO_ROUTER if routed else policy.default_model)), notes)
 
 
 def _others(fallback_models: Sequence[str], policy: RoutePolicy, notes: list[str]) -> Sequence[str]:

@@ -53,7 +53,7 @@ class Services:
             return settings
 
         database = Database(lambda: settings.resolved_database_url, lambda: settings.database_pool_size)
-        openrouter = OpenRouterService(settings=read_settings, clock=clock)
+        openrouter = OpenRouterService(settings=read_settings)
         quotas = QuotaService(settings=read_settings)
         hub = GenerationHub()
         return cls(

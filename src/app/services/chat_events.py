@@ -8,11 +8,13 @@ from uuid import UUID
 
 import msgspec
 
-from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta, StreamEvent
+from app.openrouter.route_run import AttemptFailed as FailedCall
+from app.openrouter.route_run import RouteEvent
+from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
-from app.services.chat_turn import Turn
-from app.services.openrouter_service import ChatResult, ModelCallFailed
+from app.services.chat_turn import Turn, milliseconds
+from app.services.openrouter_service import ChatResult, ModelCallFailed, tell_attempt
 
 
 class ChatEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,7 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     routing_strategy: str
     fallback_used: bool
     models_attempted: list[str]
+    notes: list[str]
     citations: list[Citation]
     first_token_ms: int | None
     latency_ms: int | None
@@ -151,7 +154,7 @@ def started(turn: Turn) -> MessageStarted:
     )
 
 
-def told(piece: StreamEvent) -> ChatEvent | None:
+def told(piece: RouteEvent) -> ChatEvent | None:
     """The event that tells a piece of the wire's stream; ``None`` for what readers need not know."""
     match piece:
         case TextPiece(text) | RefusalDelta(text):
@@ -160,6 +163,8 @@ def told(piece: StreamEvent) -> ChatEvent | None:
             return ReasoningDelta(text=text)
         case ImageDelta(url):
             return Image(url=url)
+        case FailedCall(attempt):
+            return AttemptFailed(model=attempt.model, provider=attempt.provider, error=attempt.error or "unknown")
         case AnnotationDelta(annotation):
             return citation_of(annotation)
     return None
@@ -194,18 +199,19 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
             completion_tokens=usage.completion_tokens,
             total_tokens=usage.total_tokens,
         ),
-        cached_tokens_read=result.cached_tokens_read,
-        cached_tokens_write=result.cached_tokens_write,
+        cached_tokens_read=usage.cached_tokens,
+        cached_tokens_write=usage.cache_write_tokens,
         cache_discount_usd=_plain(result.cache_discount_usd),
         total_cost_usd=_plain(result.total_cost_usd),
         reasoning_tokens=usage.reasoning_tokens,
         finish_reason=result.finish_reason,
-        routing_strategy=result.routing_strategy,
-        fallback_used=result.fallback_used,
-        models_attempted=list(result.models_attempted),
+        routing_strategy=result.route.routing_strategy,
+        fallback_used=result.route.fallback_used,
+        models_attempted=list(result.route.models_attempted),
+        notes=list(result.notes),
         citations=[each for each in citations if each is not None],
-        first_token_ms=attempt.first_token_ms,
-        latency_ms=attempt.latency_ms,
+        first_token_ms=milliseconds(attempt.first_token_seconds),
+        latency_ms=milliseconds(attempt.latency_seconds),
         created_at=turn.created_at,
     )
 
@@ -216,7 +222,7 @@ def failed(turn: Turn, refusal: ModelCallFailed) -> MessageFailed:
         message_id=turn.message_id,
         error=refusal.code,
         detail=refusal.detail,
-        attempts=[each.summary() for each in refusal.attempts],
+        attempts=[tell_attempt(each) for each in refusal.attempts],
     )
 
 

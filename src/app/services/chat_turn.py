@@ -8,7 +8,8 @@ from uuid import UUID
 
 from app.core.ids import new_id
 from app.domain.prompting import Document
-from app.services.openrouter_service import Attempt, ChatResult, PlannedCompletion
+from app.openrouter.attempts import Attempt
+from app.services.openrouter_service import ChatResult, PlannedCompletion
 from app.services.quota_service import BilledCall, Lease
 
 
@@ -80,22 +81,22 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "finish_reason": result.finish_reason,
         "provider": result.provider,
         "generation_id": attempt.generation_id,
-        "first_token_ms": attempt.first_token_ms,
-        "latency_ms": attempt.latency_ms,
+        "first_token_ms": milliseconds(attempt.first_token_seconds),
+        "latency_ms": milliseconds(attempt.latency_seconds),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "total_cost_usd": result.total_cost_usd,
-        "cached_tokens_read": result.cached_tokens_read,
-        "cached_tokens_write": result.cached_tokens_write,
+        "cached_tokens_read": usage.cached_tokens,
+        "cached_tokens_write": usage.cache_write_tokens,
         "cache_discount_usd": result.cache_discount_usd,
         "cache_breakpoint_count": result.cache_breakpoint_count,
         "reasoning_tokens": usage.reasoning_tokens,
         "audio_tokens": usage.audio_tokens,
         "upstream_inference_cost_usd": usage.upstream_inference_cost,
-        "routing_strategy": result.routing_strategy,
-        "fallback_used": result.fallback_used,
-        "models_attempted": list(result.models_attempted),
+        "routing_strategy": result.route.routing_strategy,
+        "fallback_used": result.route.fallback_used,
+        "models_attempted": list(result.route.models_attempted),
         "final_model_used": result.model,
     }
 
@@ -120,35 +121,47 @@ def billed_call(turn: Turn, result: ChatResult, attempt_id: UUID) -> BilledCall:
     )
 
 
-def attempt_rows(turn: Turn, attempts: Sequence[Attempt], *, last_id: UUID | None = None) -> list[dict[str, Any]]:
-    """One row for each upstream call; ``last_id`` names the one that was billed."""
-    rows = [_attempt_row(turn, ordinal, each) for ordinal, each in enumerate(attempts, start=1)]
-    if rows and last_id is not None:
-        rows[-1]["id"] = last_id
+def attempt_rows(
+    turn: Turn, attempts: Sequence[Attempt], *, now: datetime, answer: tuple[UUID, ChatResult] | None = None
+) -> list[dict[str, Any]]:
+    """One row for each upstream call; ``answer`` gives the last one's id, under which the ledger knows it."""
+    rows = [_attempt_row(turn, each, now) for each in attempts]
+    if answer is not None:
+        attempt_id, result = answer
+        rows[-1] |= {"id": attempt_id, "cache_discount_usd": result.cache_discount_usd}
     return rows
 
 
-def _attempt_row(turn: Turn, ordinal: int, attempt: Attempt) -> dict[str, Any]:
+def milliseconds(seconds: float | None) -> int | None:
+    """Whole milliseconds, as they are stored and told."""
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _attempt_row(turn: Turn, attempt: Attempt, now: datetime) -> dict[str, Any]:
     usage = attempt.usage
     return {
         "user_id": turn.user_id,
         "id": new_id(),
         "message_id": turn.message_id,
-        "ordinal": ordinal,
+        "ordinal": attempt.number,
+        "models_asked": list(attempt.models_asked),
         "model": attempt.model,
-        "served_model": attempt.served_model,
         "provider": attempt.provider,
-        "outcome": attempt.outcome,
-        "http_status": attempt.http_status,
-        "error_code": attempt.error_code,
+        "outcome": _OUTCOMES.get(attempt.error, "failed"),
+        "http_status": attempt.status,
+        "error_code": attempt.error,
+        "next_step": attempt.next_step,
         "generation_id": attempt.generation_id,
-        "started_at": attempt.started_at,
-        "first_token_ms": attempt.first_token_ms,
-        "latency_ms": attempt.latency_ms,
+        "created_at": now,
+        "first_token_ms": milliseconds(attempt.first_token_seconds),
+        "latency_ms": milliseconds(attempt.latency_seconds),
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
         "cached_tokens_read": usage.cached_tokens if usage else None,
         "cached_tokens_write": usage.cache_write_tokens if usage else None,
-        "cache_discount_usd": attempt.cache_discount_usd,
+        "cache_discount_usd": None,
         "cost_usd": usage.cost if usage else None,
     }
+
+
+_OUTCOMES: dict[str | None, str] = {None: "completed", "cancelled": "interrupted"}

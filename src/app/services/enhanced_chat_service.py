@@ -19,6 +19,7 @@ from app.db.repositories.turns import PastMessage
 from app.domain.modes import mode_or_default
 from app.domain.prompting import Said, build_messages, select_history
 from app.domain.quotas import Reservation
+from app.openrouter.attempts import Attempt
 from app.openrouter.types import ContentDelta, RefusalDelta
 from app.services.chat_events import (
     ChatEvent,
@@ -42,6 +43,7 @@ from app.services.chat_turn import (
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub, uninterrupted
 from app.services.openrouter_service import (
     ChatResult,
+    ModelCall,
     ModelCallFailed,
     OpenRouterService,
     PlannedCompletion,
@@ -177,33 +179,20 @@ class EnhancedChatService:
         if turn.kept_messages is not None:
             answer.append(ContextTrimmed(kept_messages=turn.kept_messages))
         shown: list[str] = []
+        call = self._openrouter.call(turn.planned)
         try:
-            result = await self._call(turn, answer, shown, streaming=streaming)
+            result = await _follow(call, answer, shown) if streaming else await call.complete()
         except ModelCallFailed as refusal:
             await uninterrupted(self._close_failed(turn, refusal, "".join(shown)))
             answer.refusal = refusal
             answer.append(failed(turn, refusal))
         except asyncio.CancelledError:
-            await self._close_interrupted(turn, "".join(shown))
+            await self._close_interrupted(turn, call, "".join(shown))
             answer.append(MessageInterrupted(message_id=turn.message_id))
             raise
         else:
             await uninterrupted(self._close_completed(turn, result))
             answer.append(reply(turn, result))
-
-    async def _call(self, turn: Turn, answer: AnswerLog, shown: list[str], *, streaming: bool) -> ChatResult:
-        if not streaming:
-            return await self._openrouter.complete(turn.planned)
-        async with aclosing(self._openrouter.stream(turn.planned)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, ChatResult):
-                    return piece
-                if isinstance(piece, ContentDelta | RefusalDelta):
-                    shown.append(piece.text)
-                event = told(piece)
-                if event is not None:
-                    answer.append(event)
-        raise AssertionError("a stream ends with its result or raises")
 
     # close
 
@@ -213,35 +202,53 @@ class EnhancedChatService:
         async with self._database.unit_of_work() as uow:
             if await self._quotas.settle(uow, turn.lease, billed_call(turn, result, attempt_id), now=now):
                 await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now))
-                await uow.turns.add_attempts(attempt_rows(turn, result.attempts, last_id=attempt_id))
+                await uow.turns.add_attempts(attempt_rows(turn, result.attempts, now=now, answer=(attempt_id, result)))
                 await uow.commit()
         log.info(
             "turn.completed",
-            routing_strategy=result.routing_strategy,
-            fallback_used=result.fallback_used,
-            models_attempted=list(result.models_attempted),
+            routing_strategy=result.route.routing_strategy,
+            fallback_used=result.route.fallback_used,
+            models_attempted=list(result.route.models_attempted),
             final_model_used=result.model,
         )
 
     async def _close_failed(self, turn: Turn, refusal: ModelCallFailed, shown: str) -> None:
-        values = ending_values("failed", shown, self._clock()) | {
-            "error_code": refusal.code,
-            "routing_strategy": turn.planned.routing_strategy,
-            "models_attempted": [each.model for each in refusal.attempts],
-        }
-        await self._close_unanswered(turn, values, attempt_rows(turn, refusal.attempts))
+        values = {"error_code": refusal.code, **_route_values(turn, refusal.attempts)}
+        await self._close_unanswered(turn, "failed", shown, values, refusal.attempts)
         log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"))
 
-    async def _close_interrupted(self, turn: Turn, shown: str) -> None:
-        await self._close_unanswered(turn, ending_values("interrupted", shown, self._clock()), [])
+    async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str) -> None:
+        await self._close_unanswered(turn, "interrupted", shown, _route_values(turn, call.attempts), call.attempts)
         log.warning("turn.interrupted")
 
-    async def _close_unanswered(self, turn: Turn, values: dict[str, Any], attempts: list[dict[str, Any]]) -> None:
+    async def _close_unanswered(
+        self, turn: Turn, status: str, shown: str, values: dict[str, Any], attempts: Sequence[Attempt]
+    ) -> None:
+        now = self._clock()
         async with self._database.unit_of_work() as uow:
             await self._quotas.release(uow, turn.lease)
-            await uow.turns.close_message(turn.user_id, turn.message_id, values)
-            await uow.turns.add_attempts(attempts)
+            await uow.turns.close_message(turn.user_id, turn.message_id, ending_values(status, shown, now) | values)
+            await uow.turns.add_attempts(attempt_rows(turn, attempts, now=now))
             await uow.commit()
+
+
+async def _follow(call: ModelCall, answer: AnswerLog, shown: list[str]) -> ChatResult:
+    """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever has to close a broken turn."""
+    async with aclosing(call.stream()) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, ChatResult):
+                return piece
+            if isinstance(piece, ContentDelta | RefusalDelta):
+                shown.append(piece.text)
+            event = told(piece)
+            if event is not None:
+                answer.append(event)
+    raise AssertionError("a stream ends with its result or raises")
+
+
+def _route_values(turn: Turn, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    asked = dict.fromkeys(model for each in attempts for model in each.models_asked)
+    return {"routing_strategy": turn.planned.route.strategy, "models_attempted": list(asked)}
 
 
 async def _events_of(answer: AnswerLog) -> AsyncIterator[ChatEvent]:

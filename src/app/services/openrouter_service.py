@@ -3,63 +3,34 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 import structlog
 
-from app.core.clock import Clock, utc_now
-from app.core.config import RoutingStrategy, Settings, get_settings
+from app.core.config import Settings, get_settings
 from app.core.errors import AppError, InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
-from app.openrouter.catalog import Catalog, ResolvedModel, shipped_catalog
+from app.openrouter.attempts import Attempt, RouteSummary, summarize
+from app.openrouter.breaker import CircuitBreaker
+from app.openrouter.catalog import Catalog, shipped_catalog
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
 from app.openrouter.pricing import cache_discount
 from app.openrouter.prompt_cache import CacheStrategy, plan_cache
+from app.openrouter.route_run import RouteEvent, RouteRun
+from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
-from app.openrouter.types import (
-    ChatRequest,
-    Completion,
-    CompletionFinished,
-    ProviderPreferences,
-    StreamEvent,
-    Usage,
-)
+from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
 
 log = structlog.get_logger(__name__)
 
-ROUTING_DISABLED = "disabled"
-
 
 class NotConfigured(ServiceUnavailable):
-    """There is no key to call OpenRouter with."""
+    """The operator has not set what a call to OpenRouter needs."""
 
     code = "openrouter_not_configured"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One upstream call: what was asked, who answered, how it went. ``usage`` is ``None`` where nothing was billed."""
-
-    model: str
-    served_model: str | None
-    provider: str | None
-    outcome: str
-    started_at: datetime
-    http_status: int | None = None
-    error_code: str | None = None
-    generation_id: str | None = None
-    first_token_ms: int | None = None
-    latency_ms: int | None = None
-    usage: Usage | None = None
-    cache_discount_usd: Decimal | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """What a person is told of it."""
-        return {"model": self.model, "provider": self.provider, "error": self.error_code, "status": self.http_status}
 
 
 class ModelCallFailed(AppError):
@@ -68,10 +39,10 @@ class ModelCallFailed(AppError):
     status_code = 502
     code = "upstream_failed"
 
-    def __init__(self, detail: str, *, reason: str, attempts: tuple[Attempt, ...], retry_after: float | None) -> None:
+    def __init__(self, detail: str, *, reason: str, attempts: Sequence[Attempt], retry_after: float | None) -> None:
         headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else None
-        super().__init__(detail, headers=headers, reason=reason, attempts=[each.summary() for each in attempts])
-        self.attempts = attempts
+        super().__init__(detail, headers=headers, reason=reason, attempts=[tell_attempt(each) for each in attempts])
+        self.attempts = tuple(attempts)
 
 
 class ContextTooLong(ModelCallFailed):
@@ -103,118 +74,96 @@ class CompletionOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCompletion:
-    """A request ready to be sent, and what was decided on the way there."""
+    """A turn ready to be sent: the request, the models it may go to, and what was decided on the way there."""
 
     request: ChatRequest
-    routing_strategy: str
+    route: RoutePlan
     cache_breakpoints: int
-    notes: tuple[str, ...] = ()
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatResult:
-    """A whole answer. ``model`` served it; ``models_attempted`` are those asked, in order, it being the last."""
+    """A whole answer. ``model`` served it; unknown numbers are ``None``, never 0."""
 
     content: str
     model: str
     provider: str | None
     usage: Usage
-    cached_tokens_read: int | None
-    cached_tokens_write: int | None
     cache_discount_usd: Decimal | None
-    total_cost_usd: Decimal | None
     finish_reason: str | None
-    routing_strategy: str
-    fallback_used: bool
-    models_attempted: tuple[str, ...]
+    route: RouteSummary
+    notes: tuple[str, ...]
     cache_breakpoint_count: int
     attempts: tuple[Attempt, ...]
     completion: Completion = field(repr=False)
+
+    @property
+    def total_cost_usd(self) -> Decimal | None:
+        """What OpenRouter billed for the answer."""
+        return self.usage.cost
 
 
 class OpenRouterService:
     """The product's one way to OpenRouter. Opens its connections on the first await; ``aclose`` closes them."""
 
-    def __init__(
-        self,
-        *,
-        settings: Callable[[], Settings],
-        catalog: Callable[[], Catalog] = shipped_catalog,
-        clock: Clock = utc_now,
-    ) -> None:
+    def __init__(self, *, settings: Callable[[], Settings], catalog: Callable[[], Catalog] = shipped_catalog) -> None:
         self._settings = settings
         self._catalog = catalog
-        self._clock = clock
+        self._breaker = CircuitBreaker()
         self._client: OpenRouterClient | None = None
 
     async def chat_completion(
         self, *, messages: Sequence[Mapping[str, Any]], **options: Unpack[CompletionOptions]
     ) -> ChatResult:
-        """Ask once and wait for the whole answer.
+        """Ask and wait for the whole answer, with retries and fallbacks.
 
         ``messages`` are in OpenRouter's shape; options left out come from the settings. Raises ``InvalidField`` for an
         unknown model and :class:`ModelCallFailed` when no model answered.
         """
-        return await self.complete(self.plan(messages=messages, **options))
+        return await self.call(self.plan(messages=messages, **options)).complete()
 
     def plan(self, *, messages: Sequence[Mapping[str, Any]], **options: Unpack[CompletionOptions]) -> PlannedCompletion:
-        """Decide everything about a request without sending it; refuses what cannot be sent."""
+        """Decide everything about a turn without sending it; refuses what cannot be sent."""
         settings = self._settings()
         self._require_key()
-        chosen = self._resolve_model(options.get("model"))
+        route = self._plan_route(options.get("model"), options.get("fallback_models"))
+        model = self._catalog().get(route.requested)
         cache = plan_cache(
             messages,
-            chosen.profile if chosen else None,
+            model,
             strategy=self._cache_strategy(options.get("enable_caching", True)),
             min_tokens=settings.cache_min_tokens,
         )
         temperature = options.get("temperature")
         conversation_id = options.get("conversation_id")
+        max_tokens = options.get("max_tokens") or settings.llm_max_tokens
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         request = ChatRequest(
             messages=cache.messages,
-            model=chosen.id if chosen else settings.llm_model,
-            fallback_models=self._resolve_fallbacks(options.get("fallback_models")),
+            model=route.requested,
             temperature=settings.llm_temperature if temperature is None else temperature,
             top_p=options.get("top_p"),
-            max_tokens=self._clamp(options.get("max_tokens") or settings.llm_max_tokens, chosen),
-            provider=self._provider_preferences(),
+            max_tokens=min(max_tokens, model.max_output_tokens or max_tokens) if model else max_tokens,
             session_id=str(conversation_id) if conversation_id else None,
             user=self._user_name(options.get("user_id")),
             metadata={"request_id": request_id} if request_id else None,
             cache_control=cache.cache_control,
         )
         return PlannedCompletion(
-            request=request,
-            routing_strategy=settings.routing_strategy.value if settings.model_routing_enabled else ROUTING_DISABLED,
-            cache_breakpoints=cache.breakpoints,
-            notes=(chosen.note,) if chosen and chosen.note else (),
+            request=request, route=route, cache_breakpoints=cache.breakpoints, request_id=request_id
         )
 
-    async def complete(self, planned: PlannedCompletion) -> ChatResult:
-        """Send a planned request and wait for the whole answer; raises what went wrong in our words."""
-        started_at = self._clock()
-        try:
-            completion = await self._open_client().complete(planned.request, request_id=_request_id(planned))
-        except OpenRouterError as error:
-            raise self._translate(error, planned, started_at) from error
-        return self._result(planned, completion, started_at)
-
-    async def stream(self, planned: PlannedCompletion) -> AsyncGenerator[StreamEvent | ChatResult]:
-        """Send a planned request; the answer's pieces as they come, then its :class:`ChatResult`.
-
-        Wrap it in ``contextlib.aclosing``: leaving it closes the call upstream at once.
-        """
-        started_at = self._clock()
-        try:
-            async with aclosing(self._open_client().stream(planned.request, request_id=_request_id(planned))) as events:
-                async for event in events:
-                    if isinstance(event, CompletionFinished):
-                        yield self._result(planned, event.completion, started_at)
-                    else:
-                        yield event
-        except OpenRouterError as error:
-            raise self._translate(error, planned, started_at) from error
+    def call(self, planned: PlannedCompletion) -> "ModelCall":
+        """A planned turn about to be sent; nothing is sent before it is awaited."""
+        run = RouteRun(
+            self._open_client(),
+            planned.route,
+            planned.request,
+            breaker=self._breaker,
+            request_id=planned.request_id,
+        )
+        return ModelCall(run, planned, self._catalog())
 
     def require_model(self, model: str, *, name: str = "model") -> str:
         """The id to send for a model somebody names; raises ``InvalidField`` naming the field ``name``."""
@@ -228,6 +177,34 @@ class OpenRouterService:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    def _plan_route(self, model: str | None, fallback_models: Sequence[str] | None) -> RoutePlan:
+        if model is not None:
+            self.require_model(model)
+        for each in fallback_models or ():
+            self.require_model(each, name="fallback_models")
+        settings = self._settings()
+        # An empty list of one's own means: no fallbacks.
+        defaults = settings.default_fallback_models if fallback_models is None else ()
+        policy = RoutePolicy(
+            default_model=settings.llm_model,
+            strategy=settings.routing_strategy.value,
+            routing_enabled=settings.model_routing_enabled,
+            default_fallback_models=defaults,
+            auto_router_enabled=settings.enable_auto_router,
+        )
+        return plan_route(model, policy=policy, catalog=self._catalog(), fallback_models=tuple(fallback_models or ()))
+
+    def _cache_strategy(self, enable_caching: bool) -> CacheStrategy:
+        settings = self._settings()
+        is_on = enable_caching and settings.prompt_caching_enabled
+        return settings.cache_control_strategy.value if is_on else "off"
+
+    def _user_name(self, user_id: UUID | None) -> str | None:
+        settings = self._settings()
+        if user_id is None or not settings.track_user_ids:
+            return None
+        return pseudonym(settings.require_jwt_secret(), user_id)
 
     def _require_key(self) -> str:
         key = self._settings().openrouter_api_key
@@ -252,120 +229,77 @@ class OpenRouterService:
             )
         return self._client
 
-    def _resolve_model(self, model: str | None) -> ResolvedModel | None:
-        """``None`` for a configured default that the catalogue does not know: the operator may know better."""
-        if model is not None:
-            self.require_model(model)
-        return self._catalog().resolve(model or self._settings().llm_model)
 
-    def _resolve_fallbacks(self, fallback_models: Sequence[str] | None) -> tuple[str, ...]:
-        settings = self._settings()
-        if not settings.model_routing_enabled:
-            return ()
-        if fallback_models is not None:
-            return tuple(self.require_model(each, name="fallback_models") for each in fallback_models)
-        resolved = ((each, self._catalog().resolve(each)) for each in settings.default_fallback_models)
-        return tuple(found.id if found else name for name, found in resolved)
+class ModelCall:
+    """One turn on its way: await :meth:`complete` or read :meth:`stream`, once. Errors come in the product's words."""
 
-    def _cache_strategy(self, enable_caching: bool) -> CacheStrategy:
-        settings = self._settings()
-        is_on = enable_caching and settings.prompt_caching_enabled
-        return settings.cache_control_strategy.value if is_on else "off"
+    def __init__(self, run: RouteRun, planned: PlannedCompletion, catalog: Catalog) -> None:
+        self._run = run
+        self._planned = planned
+        self._catalog = catalog
 
-    def _user_name(self, user_id: UUID | None) -> str | None:
-        settings = self._settings()
-        if user_id is None or not settings.track_user_ids:
-            return None
-        return pseudonym(settings.require_jwt_secret(), user_id)
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every call made so far, also after an error or a cancellation."""
+        return tuple(self._run.attempts)
 
-    def _provider_preferences(self) -> ProviderPreferences | None:
-        settings = self._settings()
-        sorted_by = {RoutingStrategy.PRICE, RoutingStrategy.THROUGHPUT, RoutingStrategy.LATENCY}
-        if not settings.model_routing_enabled or settings.routing_strategy not in sorted_by:
-            return None
-        return ProviderPreferences(sort=settings.routing_strategy.value)
+    async def complete(self) -> ChatResult:
+        """The whole answer at once; raises :class:`ModelCallFailed`."""
+        try:
+            return self._result(await self._run.complete())
+        except OpenRouterError as error:
+            raise self._told_as_ours(error) from error
 
-    def _clamp(self, max_tokens: int, chosen: ResolvedModel | None) -> int:
-        limit = chosen.profile.max_output_tokens if chosen else None
-        return min(max_tokens, limit) if limit else max_tokens
+    async def stream(self) -> AsyncGenerator[RouteEvent | ChatResult]:
+        """The answer's pieces as they come, last its :class:`ChatResult`; raises :class:`ModelCallFailed`.
 
-    def _result(self, planned: PlannedCompletion, completion: Completion, started_at: datetime) -> ChatResult:
-        asked = planned.request.models
-        served = completion.model or asked[0]
-        attempted = self._attempted(asked, served)
+        Wrap it in ``contextlib.aclosing``: leaving it closes the call upstream at once.
+        """
+        try:
+            async with aclosing(self._run.stream()) as events:
+                async for event in events:
+                    yield self._result(event.completion) if isinstance(event, CompletionFinished) else event
+        except OpenRouterError as error:
+            raise self._told_as_ours(error) from error
+
+    def _result(self, completion: Completion) -> ChatResult:
+        route = self._planned.route
+        summary = summarize(self.attempts, requested=route.requested, strategy=route.strategy, catalog=self._catalog)
         usage = completion.usage or Usage()
-        profile = self._catalog().get(served)
-        discount = cache_discount(profile.prices, usage) if profile else None
-        attempt = Attempt(
-            model=asked[0],
-            served_model=served,
-            provider=completion.provider,
-            outcome="completed",
-            started_at=started_at,
-            http_status=200,
-            generation_id=completion.generation_id,
-            first_token_ms=_milliseconds(completion.first_token_seconds),
-            latency_ms=_milliseconds(completion.total_seconds),
-            usage=usage,
-            cache_discount_usd=discount,
-        )
+        model = completion.model or route.requested
+        profile = self._catalog.get(model)
         return ChatResult(
             content=completion.content,
-            model=served,
+            model=model,
             provider=completion.provider,
             usage=usage,
-            cached_tokens_read=usage.cached_tokens,
-            cached_tokens_write=usage.cache_write_tokens,
-            cache_discount_usd=discount,
-            total_cost_usd=usage.cost,
+            cache_discount_usd=cache_discount(profile.prices, usage) if profile else None,
             finish_reason=completion.finish_reason,
-            routing_strategy=planned.routing_strategy,
-            fallback_used=len(attempted) > 1,
-            models_attempted=attempted,
-            cache_breakpoint_count=planned.cache_breakpoints,
-            attempts=(attempt,),
+            route=summary,
+            notes=route.notes,
+            cache_breakpoint_count=self._planned.cache_breakpoints,
+            attempts=self.attempts,
             completion=completion,
         )
 
-    def _attempted(self, asked: Sequence[str], served: str) -> tuple[str, ...]:
-        """OpenRouter goes through ``models`` in order: those before the one that served have failed."""
-        for position, model in enumerate(asked):
-            if self._catalog().same_model(model, served):
-                return tuple(asked[: position + 1])
-        return (*asked, served)
-
-    def _translate(self, error: OpenRouterError, planned: PlannedCompletion, started_at: datetime) -> ModelCallFailed:
-        attempt = Attempt(
-            model=error.model or planned.request.model,
-            served_model=error.partial.model if error.partial else None,
-            provider=error.provider,
-            outcome="failed",
-            started_at=started_at,
-            http_status=error.status,
-            error_code=error.code,
-            generation_id=error.generation_id,
-            latency_ms=_milliseconds((self._clock() - started_at).total_seconds()),
-            usage=error.partial.usage if error.partial else None,
-        )
+    def _told_as_ours(self, error: OpenRouterError) -> ModelCallFailed:
         log.warning("openrouter.failed", error_code=error.code, status=error.status, provider=error.provider)
-        return _told_as_ours(error, (attempt,))
+        kind, detail = ModelCallFailed, "No model could answer. Nothing was charged; try again."
+        if isinstance(error, ContextLengthExceeded):
+            kind, detail = ContextTooLong, "The conversation is too long for this model. Begin a new one."
+        elif isinstance(error, Moderated):
+            kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
+        return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after)
 
 
-def _told_as_ours(error: OpenRouterError, attempts: tuple[Attempt, ...]) -> ModelCallFailed:
-    kind, detail = ModelCallFailed, "No model could answer. Nothing was charged; try again."
-    if isinstance(error, ContextLengthExceeded):
-        kind, detail = ContextTooLong, "The conversation is too long for this model. Begin a new one."
-    elif isinstance(error, Moderated):
-        kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
-    return kind(detail, reason=error.code, attempts=attempts, retry_after=error.retry_after)
-
-
-def _request_id(planned: PlannedCompletion) -> str | None:
-    return (planned.request.metadata or {}).get("request_id")
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
+def tell_attempt(attempt: Attempt) -> dict[str, Any]:
+    """What a person is told of a failed call: never the provider's own words, which may quote the prompt."""
+    return {
+        "model": attempt.model,
+        "provider": attempt.provider,
+        "error": attempt.error,
+        "status": attempt.status,
+    }
 
 
 openrouter_service = OpenRouterService(settings=get_settings)

@@ -68,6 +68,7 @@ class ChatRead(BaseModel):
     routing_strategy: str
     fallback_used: bool
     models_attempted: list[str]
+    notes: list[str]
     citations: list[CitationRead]
     first_token_ms: int | None
     latency_ms: int | None

@@ -98,14 +98,15 @@ class MessageAttempt(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     message_id: Mapped[UUID]
     ordinal: Mapped[int]
+    models_asked: Mapped[list[str]] = mapped_column(JsonValue)
     model: Mapped[str] = mapped_column(String(200))
-    served_model: Mapped[str | None] = mapped_column(String(200))
     provider: Mapped[str | None] = mapped_column(String(100))
     outcome: Mapped[str] = mapped_column(String(20))
     http_status: Mapped[int | None]
     error_code: Mapped[str | None] = mapped_column(String(60))
+    next_step: Mapped[str | None] = mapped_column(String(40))
     generation_id: Mapped[str | None] = mapped_column(String(200))
-    started_at: Mapped[datetime]
+    created_at: Mapped[datetime]
     first_token_ms: Mapped[int | None]
     latency_ms: Mapped[int | None]
     prompt_tokens: Mapped[int | None]
