@@ -31,14 +31,14 @@ class Answer:
         self._fold = CompletionFold(generation_id=response.headers.get("X-Generation-Id"))
         self._reader = SSEReader()
         self._error: OpenRouterError | None = None
+        self._is_stream = response.content_type == "text/event-stream" and response.status < 300
 
     async def read(self) -> list[StreamEvent]:
         """Wait for more; return what it holds, perhaps nothing. An error waits until what came before it is taken."""
         if self._error is not None:
             raise self._error
-        if self._response.content_type == "text/event-stream" and self._response.status < 300:
-            return await self._read_piece()
-        return await self._read_body()
+        events = await (self._read_piece() if self._is_stream else self._read_body())
+        return events + self._fold.close() if self.ended else events
 
     def completion(self) -> Completion:
         clock = self._clock
@@ -98,8 +98,13 @@ class Answer:
         body = await whole_body(self._response, self._clock)
         if self._response.status >= 300:
             raise read_failure(self._response, body)
-        self.ended = True
-        events = self._fold.feed(body)
+        unnamed = "json" not in self._response.content_type
+        if unnamed and body.lstrip().startswith((b"data:", b":")):  # a stream under a wrong name
+            events = self._fold_all(self._reader.feed(body) + self._reader.close())
+            self._end_of_body()
+        else:
+            events = self._fold.feed(body)
+            self.ended = True
         self._note_time(events)
         return events
 

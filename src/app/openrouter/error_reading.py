@@ -108,33 +108,40 @@ def dig_message(raw: Any) -> str | None:
 
 
 def _kind(body: Mapping[str, Any], code: int | None, text: str) -> type[OpenRouterError]:
-    metadata = as_map(body.get("metadata"))
-    by_type = [metadata.get("error_type"), body.get("error_type"), body.get("code")]
+    metadata, availability = as_map(body.get("metadata")), as_map(body.get("availability"))
+    names = (metadata.get("error_type"), body.get("error_type"), body.get("code"))
+    typed = next((_BY_TYPE[name] for name in names if isinstance(name, str) and name in _BY_TYPE), None)
+    return (
+        _kind_by_text(metadata, code, text)
+        or _BY_AVAILABILITY.get(str(availability.get("code")))
+        or typed
+        or _kind_by_status(code)
+    )
+
+
+def _kind_by_text(metadata: Mapping[str, Any], code: int | None, text: str) -> type[OpenRouterError] | None:
+    """What only the words tell, or tell better than the code."""
+    if code == 401 and metadata.get("provider_name"):
+        return errors.Forbidden  # the host refused OpenRouter's key, or the one left with it: ours is in order
     if code == 403 and _SPENDING_LIMIT.search(text):
         return errors.PaymentRequired
     if code in (400, 403) and (metadata.get("reasons") or metadata.get("flagged_input") or _MODERATION.search(text)):
         return errors.Moderated
-    if code == 400 and _CONTEXT_LENGTH.search(text):
-        return errors.ContextLengthExceeded
     if code == 400 and _UNKNOWN_MODEL.search(text):
         return errors.ModelNotFound
-    named = [_BY_TYPE[name] for name in by_type if isinstance(name, str) and name in _BY_TYPE]
-    reason = as_map(body.get("availability")).get("code")
-    if isinstance(reason, str) and reason in _BY_AVAILABILITY:
-        return _BY_AVAILABILITY[reason]
-    return named[0] if named else _kind_by_status(code, text)
+    inner = _INNER_CODE.search(text) if code is not None and code >= 500 else None
+    if inner and int(inner[1]) == 429:
+        return errors.RateLimited
+    refused = code == 400 or (inner and int(inner[1]) in _REQUEST_CODES)
+    if refused and _CONTEXT_LENGTH.search(text):
+        return errors.ContextLengthExceeded
+    return errors.BadRequest if inner and refused else None
 
 
-def _kind_by_status(code: int | None, text: str) -> type[OpenRouterError]:
-    if code is None:
-        return errors.UpstreamUnavailable
-    inner = _INNER_CODE.search(text)
-    if code >= 500 and inner:  # the host's refusal, wrapped into a 502
-        if int(inner[1]) in _REQUEST_CODES:
-            return errors.ContextLengthExceeded if _CONTEXT_LENGTH.search(text) else errors.BadRequest
-        if int(inner[1]) == 429:
-            return errors.RateLimited
-    return _BY_STATUS.get(code) or (errors.UpstreamUnavailable if code >= 500 else errors.BadRequest)
+def _kind_by_status(code: int | None) -> type[OpenRouterError]:
+    if code is None or code >= 500:
+        return _BY_STATUS.get(code or 500, errors.UpstreamUnavailable)
+    return _BY_STATUS.get(code, errors.BadRequest)
 
 
 def _status_code(body: Mapping[str, Any], status: int | None) -> int | None:

@@ -97,7 +97,7 @@ class PaymentRequired(OpenRouterError):
 
 
 class Forbidden(OpenRouterError):
-    """A guardrail, a region or a routing gate refused. The key itself may be healthy."""
+    """A guardrail, a region, a routing gate or the host refused. The key itself may be healthy."""
 
     code = "forbidden"
 

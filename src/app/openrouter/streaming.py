@@ -11,6 +11,7 @@ from app.openrouter.error_reading import read_error
 from app.openrouter.errors import EmptyAnswer, OpenRouterError, TruncatedStream, UnreadableAnswer
 from app.openrouter.reading import as_map, as_maps, as_text, read_usage
 from app.openrouter.reasoning_details import ReasoningDetailsFold
+from app.openrouter.think_tags import ThinkTags, answer_in_thinking
 from app.openrouter.tool_calls import ToolCallFold
 from app.openrouter.types import (
     Completion,
@@ -58,6 +59,7 @@ class CompletionFold:
         self._reasoning = bytearray()
         self._refusal = bytearray()
         self._images: list[str] = []
+        self._think_tags = ThinkTags()
         self._annotations = AnnotationFold()
         self._reasoning_details = ReasoningDetailsFold()
         self._tool_calls = ToolCallFold()
@@ -80,8 +82,18 @@ class CompletionFold:
         self._raise_error(chunk.error, choice)
         return events
 
+    def close(self) -> list[StreamEvent]:
+        """Nothing more comes; return what was held back, or found in the wrong place."""
+        events = list(self._add(*self._think_tags.close()))
+        if not self._content:
+            reasoning, answer = answer_in_thinking(self._reasoning.decode())
+            self._reasoning[:] = reasoning.encode()
+            events.extend(self._add("", answer))
+        return events
+
     def finish(self) -> Completion:
         """The whole completion; raises when no finish reason came, or when it says nothing at all."""
+        self.close()
         completion = self.partial()
         if not completion.is_whole:
             raise self.failed(TruncatedStream("The answer ended without a finish reason."))
@@ -134,8 +146,7 @@ class CompletionFold:
         if has_more:
             yield from self._read_reasoning(delta)
         if content := _plain_text(delta.get("content")):
-            self._content += content.encode()
-            yield ContentDelta(content)
+            yield from self._add(*self._think_tags.feed(content))
         if has_more:
             yield from self._read_attachments(delta)
 
@@ -144,9 +155,15 @@ class CompletionFold:
         for detail in details:
             self._reasoning_details.feed(detail)
         reasoning = as_text(delta.get("reasoning")) or as_text(delta.get("reasoning_content")) or _readable(details)
+        yield from self._add(reasoning, "")
+
+    def _add(self, reasoning: str, content: str) -> Iterator[StreamEvent]:
         if reasoning:
             self._reasoning += reasoning.encode()
             yield ReasoningDelta(reasoning)
+        if content:
+            self._content += content.encode()
+            yield ContentDelta(content)
 
     def _read_attachments(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
         if refusal := as_text(delta.get("refusal")):

@@ -257,6 +257,17 @@ class TestComplete:
         async with talking(lambda exchange: exchange.stream(STREAM)) as (client, _):
             assert (await client.complete(REQUEST)).content.startswith("بسم")
 
+    async def test_a_stream_under_a_wrong_name_is_read_too(self) -> None:
+        async with talking(lambda exchange: exchange.answer(200, STREAM, content_type="text/plain")) as (client, _):
+            last = (await stream_all(client))[-1]
+        assert isinstance(last, CompletionFinished)
+        assert last.completion.content.startswith("بسم")
+
+    async def test_an_answer_behind_a_stray_tag_is_streamed_too(self) -> None:
+        thought = event(chunk({"reasoning": "Hm.</think>Peace."}, finish="stop"))
+        async with talking(lambda exchange: exchange.stream(thought, DONE)) as (client, _):
+            assert ContentDelta("Peace.") in await stream_all(client)
+
     async def test_a_compressed_body_with_padding(self) -> None:
         answer = gzip.compress(b"\n         \n" * 50 + body({"content": "Peace."}))
         async with talking(lambda exchange: exchange.answer(200, answer, "Content-Encoding: gzip")) as (client, _):

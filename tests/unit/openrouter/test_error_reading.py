@@ -75,8 +75,14 @@ class TestMeaning:
     def test_a_refusal_of_the_host_inside_a_502_is_not_worth_a_retry(self) -> None:
         wrapped = error(502, 'Upstream said {"code":400,"message":"bad schema"}')
         assert (type(read_error(wrapped)), read_error(wrapped).retryable) == (errors.BadRequest, False)
+        typed = error(502, 'Upstream said {"code":400}', error_type="provider_unavailable")
+        assert type(read_error(typed)) is errors.BadRequest
         raw = error(502, "Provider returned error", raw='{"error":{"code":429,"message":"slow"}}')
         assert type(read_error(raw)) is errors.RateLimited
+
+    def test_a_host_that_refuses_a_key_says_nothing_of_ours(self) -> None:
+        refused = read_error(error(401, "Provider returned error", provider_name="Groq"))
+        assert (type(refused), refused.worth_another_model) == (errors.Forbidden, True)
 
     def test_the_older_shape_of_availability_errors(self) -> None:
         found = read_error({"http_status": 404, "error_type": "not_found", "message": "gone"})
