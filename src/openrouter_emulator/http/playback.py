@@ -71,6 +71,7 @@ class Playback:
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         }
         self._on_end = on_end
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         playing = asyncio.create_task(self._play(scope["exchange"], send))
@@ -78,12 +79,17 @@ class Playback:
         try:
             await asyncio.wait((playing, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._on_end(not playing.done())
+            self._end(left=not playing.done())
             leaving.cancel()
             playing.cancel()
             results = await asyncio.gather(playing, leaving, return_exceptions=True)
         if isinstance(results[0], Exception):
             raise results[0]
+
+    def _end(self, *, left: bool) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(left)
 
     async def _play(self, exchange: Exchange, send: Send) -> None:
         await send(self._start)
@@ -95,6 +101,7 @@ class Playback:
                     await asyncio.sleep(0)  # lets the listener hear that the client left
         except ConnectionBroken:
             return  # the server closes a connection whose response was not completed
+        self._end(left=False)  # before the last byte, so that whoever has read it finds the books in order
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
