@@ -1,5 +1,6 @@
 """Puts the house together: `uvicorn app.main:app`."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -54,7 +55,9 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
         settings = services.settings
         configure_logging(level=settings.log_level, style=settings.log_format)
         _warn_about_development(settings)
+        catalog_keeper = asyncio.create_task(services.openrouter.keep_catalog_fresh())
         yield
+        catalog_keeper.cancel()
         await services.aclose()
 
     return lifespan

@@ -10,13 +10,8 @@ import pytest
 
 from app.core.errors import InvalidField
 from app.openrouter.types import ContentDelta
-from app.services.openrouter_service import (
-    ChatResult,
-    ContextTooLong,
-    ModelCallFailed,
-    NotConfigured,
-    OpenRouterService,
-)
+from app.services.model_call import ChatResult, ContextTooLong, ModelCallFailed
+from app.services.openrouter_service import NotConfigured, OpenRouterService
 from tests.emulator.process import EmulatorProcess
 from tests.support.served import TEST_KEY, make_settings
 

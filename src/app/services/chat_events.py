@@ -14,7 +14,7 @@ from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
 from app.services.chat_turn import Turn, milliseconds
-from app.services.openrouter_service import ChatResult, ModelCallFailed, tell_attempt
+from app.services.model_call import ChatResult, ModelCallFailed, tell_attempt
 
 
 class ChatEvent(msgspec.Struct, frozen=True, kw_only=True):

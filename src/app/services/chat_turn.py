@@ -9,7 +9,7 @@ from uuid import UUID
 from app.core.ids import new_id
 from app.domain.prompting import Document
 from app.openrouter.attempts import Attempt
-from app.services.openrouter_service import ChatResult, PlannedCompletion
+from app.services.model_call import ChatResult, PlannedCompletion
 from app.services.quota_service import BilledCall, Lease
 
 

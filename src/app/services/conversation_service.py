@@ -1,10 +1,9 @@
 """Conversations: create, list, read, rename, delete, and give a title."""
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -18,7 +17,8 @@ from app.db.models import Conversation, Message
 from app.db.repositories.conversations import ConversationPosition
 from app.domain.modes import DEFAULT_MODE, MODES
 from app.domain.prompting import clean_title, title_from
-from app.services.openrouter_service import ModelCallFailed, NotConfigured, OpenRouterService, openrouter_service
+from app.services.model_call import ModelCallFailed
+from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class ConversationService:
     ) -> Conversation:
         """Change what is given. A new mode holds from the next message on."""
         async with self._database.unit_of_work() as uow:
-            conversation = await uow.conversations.require(user_id, conversation_id)
+            conversation = await uow.conversations.require(user_id, conversation_id, for_update=True)
             if title is not None:
                 conversation.title = title
             if mode is not None:
@@ -153,12 +153,12 @@ def _read_cursor(cursor: str) -> ConversationPosition:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         instant, _, conversation_id = text.partition("|")
-        position = ConversationPosition(datetime.fromisoformat(instant), UUID(conversation_id))
-        if position.updated_at.tzinfo is None:
+        updated_at = datetime.fromisoformat(instant)
+        if updated_at.tzinfo is None:
             raise ValueError("naive")
-    except (binascii.Error, UnicodeError, ValueError):
+        return ConversationPosition(updated_at.astimezone(UTC), UUID(conversation_id))
+    except (ValueError, OverflowError):
         raise InvalidField("cursor", "use the next_cursor of the page before.") from None
-    return position
 
 
 conversation_service = ConversationService(

@@ -41,14 +41,8 @@ from app.services.chat_turn import (
     opening_rows,
 )
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub, uninterrupted
-from app.services.openrouter_service import (
-    ChatResult,
-    ModelCall,
-    ModelCallFailed,
-    OpenRouterService,
-    PlannedCompletion,
-    openrouter_service,
-)
+from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, PlannedCompletion
+from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.quota_service import QuotaService, quota_service
 
 log = structlog.get_logger(__name__)

@@ -1,62 +1,34 @@
 """Asks OpenRouter with the product's settings: models, routing, caching, user tracking; tells errors in our words."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from decimal import Decimal
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 import structlog
 
 from app.core.config import Settings, get_settings
-from app.core.errors import AppError, InvalidField, ServiceUnavailable
+from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
-from app.openrouter.attempts import Attempt, RouteSummary, summarize
 from app.openrouter.breaker import CircuitBreaker
-from app.openrouter.catalog import Catalog, shipped_catalog
+from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
-from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
-from app.openrouter.pricing import cache_discount
+from app.openrouter.live_catalog import LiveCatalog
+from app.openrouter.models import ModelProfile
 from app.openrouter.prompt_cache import CacheStrategy, plan_cache
-from app.openrouter.route_run import RouteEvent, RouteRun
+from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
-from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
+from app.openrouter.types import ChatRequest
+from app.services.model_call import ChatResult, ModelCall, PlannedCompletion
 
-log = structlog.get_logger(__name__)
+CATALOG_CHECK_SECONDS = 60.0
 
 
 class NotConfigured(ServiceUnavailable):
     """The operator has not set what a call to OpenRouter needs."""
 
     code = "openrouter_not_configured"
-
-
-class ModelCallFailed(AppError):
-    """No whole answer came. ``attempts`` are the calls that were made; ``reason`` in the body is the wire's word."""
-
-    status_code = 502
-    code = "upstream_failed"
-
-    def __init__(self, detail: str, *, reason: str, attempts: Sequence[Attempt], retry_after: float | None) -> None:
-        headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else None
-        super().__init__(detail, headers=headers, reason=reason, attempts=[tell_attempt(each) for each in attempts])
-        self.attempts = tuple(attempts)
-
-
-class ContextTooLong(ModelCallFailed):
-    """The conversation and the answer do not fit into the model's context."""
-
-    status_code = 400
-    code = "context_too_long"
-
-
-class ContentModerated(ModelCallFailed):
-    """The provider refused the content."""
-
-    status_code = 400
-    code = "content_moderated"
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -72,46 +44,35 @@ class CompletionOptions(TypedDict, total=False):
     max_tokens: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCompletion:
-    """A turn ready to be sent: the request, the models it may go to, and what was decided on the way there."""
-
-    request: ChatRequest
-    route: RoutePlan
-    cache_breakpoints: int
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatResult:
-    """A whole answer. ``model`` served it; unknown numbers are ``None``, never 0."""
-
-    content: str
-    model: str
-    provider: str | None
-    usage: Usage
-    cache_discount_usd: Decimal | None
-    finish_reason: str | None
-    route: RouteSummary
-    notes: tuple[str, ...]
-    cache_breakpoint_count: int
-    attempts: tuple[Attempt, ...]
-    completion: Completion = field(repr=False)
-
-    @property
-    def total_cost_usd(self) -> Decimal | None:
-        """What OpenRouter billed for the answer."""
-        return self.usage.cost
-
-
 class OpenRouterService:
     """The product's one way to OpenRouter. Opens its connections on the first await; ``aclose`` closes them."""
 
-    def __init__(self, *, settings: Callable[[], Settings], catalog: Callable[[], Catalog] = shipped_catalog) -> None:
+    def __init__(self, *, settings: Callable[[], Settings]) -> None:
         self._settings = settings
-        self._catalog = catalog
+        self._live_catalog = LiveCatalog(self._fetch_models)
         self._breaker = CircuitBreaker()
         self._client: OpenRouterClient | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models as last heard of, without asking: OpenRouter's list over the one this version was made with."""
+        return self._live_catalog.catalog
+
+    @property
+    def listed_models(self) -> frozenset[str] | None:
+        """The ids OpenRouter itself listed last; ``None`` as long as it could not be asked."""
+        return self._live_catalog.listed
+
+    async def refresh_catalog(self) -> Catalog:
+        """Ask OpenRouter for its models if the copy at hand is old; a failure leaves the copy as it is."""
+        return await self._live_catalog.current()
+
+    async def keep_catalog_fresh(self) -> None:
+        """Refresh the catalogue for ever; the app's lifespan runs and ends this."""
+        while True:
+            if self._settings().openrouter_api_key is not None:
+                await self.refresh_catalog()
+            await asyncio.sleep(CATALOG_CHECK_SECONDS)
 
     async def chat_completion(
         self, *, messages: Sequence[Mapping[str, Any]], **options: Unpack[CompletionOptions]
@@ -128,7 +89,7 @@ class OpenRouterService:
         settings = self._settings()
         self._require_key()
         route = self._plan_route(options.get("model"), options.get("fallback_models"))
-        model = self._catalog().get(route.requested)
+        model = self.catalog.get(route.requested)
         cache = plan_cache(
             messages,
             model,
@@ -163,11 +124,11 @@ class OpenRouterService:
             breaker=self._breaker,
             request_id=planned.request_id,
         )
-        return ModelCall(run, planned, self._catalog())
+        return ModelCall(run, planned, self.catalog)
 
     def require_model(self, model: str, *, name: str = "model") -> str:
         """The id to send for a model somebody names; raises ``InvalidField`` naming the field ``name``."""
-        resolved = self._catalog().resolve(model)
+        resolved = self.catalog.resolve(model)
         if resolved is None:
             raise InvalidField(name, f"{model!r} is not a model this service knows.")
         return resolved.id
@@ -177,6 +138,9 @@ class OpenRouterService:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    async def _fetch_models(self) -> Sequence[ModelProfile]:
+        return await self._open_client().get_models()
 
     def _plan_route(self, model: str | None, fallback_models: Sequence[str] | None) -> RoutePlan:
         if model is not None:
@@ -193,7 +157,7 @@ class OpenRouterService:
             default_fallback_models=defaults,
             auto_router_enabled=settings.enable_auto_router,
         )
-        return plan_route(model, policy=policy, catalog=self._catalog(), fallback_models=tuple(fallback_models or ()))
+        return plan_route(model, policy=policy, catalog=self.catalog, fallback_models=tuple(fallback_models or ()))
 
     def _cache_strategy(self, enable_caching: bool) -> CacheStrategy:
         settings = self._settings()
@@ -228,78 +192,6 @@ class OpenRouterService:
                 ),
             )
         return self._client
-
-
-class ModelCall:
-    """One turn on its way: await :meth:`complete` or read :meth:`stream`, once. Errors come in the product's words."""
-
-    def __init__(self, run: RouteRun, planned: PlannedCompletion, catalog: Catalog) -> None:
-        self._run = run
-        self._planned = planned
-        self._catalog = catalog
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """Every call made so far, also after an error or a cancellation."""
-        return tuple(self._run.attempts)
-
-    async def complete(self) -> ChatResult:
-        """The whole answer at once; raises :class:`ModelCallFailed`."""
-        try:
-            return self._result(await self._run.complete())
-        except OpenRouterError as error:
-            raise self._told_as_ours(error) from error
-
-    async def stream(self) -> AsyncGenerator[RouteEvent | ChatResult]:
-        """The answer's pieces as they come, last its :class:`ChatResult`; raises :class:`ModelCallFailed`.
-
-        Wrap it in ``contextlib.aclosing``: leaving it closes the call upstream at once.
-        """
-        try:
-            async with aclosing(self._run.stream()) as events:
-                async for event in events:
-                    yield self._result(event.completion) if isinstance(event, CompletionFinished) else event
-        except OpenRouterError as error:
-            raise self._told_as_ours(error) from error
-
-    def _result(self, completion: Completion) -> ChatResult:
-        route = self._planned.route
-        summary = summarize(self.attempts, requested=route.requested, strategy=route.strategy, catalog=self._catalog)
-        usage = completion.usage or Usage()
-        model = completion.model or route.requested
-        profile = self._catalog.get(model)
-        return ChatResult(
-            content=completion.content,
-            model=model,
-            provider=completion.provider,
-            usage=usage,
-            cache_discount_usd=cache_discount(profile.prices, usage) if profile else None,
-            finish_reason=completion.finish_reason,
-            route=summary,
-            notes=route.notes,
-            cache_breakpoint_count=self._planned.cache_breakpoints,
-            attempts=self.attempts,
-            completion=completion,
-        )
-
-    def _told_as_ours(self, error: OpenRouterError) -> ModelCallFailed:
-        log.warning("openrouter.failed", error_code=error.code, status=error.status, provider=error.provider)
-        kind, detail = ModelCallFailed, "No model could answer. Nothing was charged; try again."
-        if isinstance(error, ContextLengthExceeded):
-            kind, detail = ContextTooLong, "The conversation is too long for this model. Begin a new one."
-        elif isinstance(error, Moderated):
-            kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
-        return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after)
-
-
-def tell_attempt(attempt: Attempt) -> dict[str, Any]:
-    """What a person is told of a failed call: never the provider's own words, which may quote the prompt."""
-    return {
-        "model": attempt.model,
-        "provider": attempt.provider,
-        "error": attempt.error,
-        "status": attempt.status,
-    }
 
 
 openrouter_service = OpenRouterService(settings=get_settings)

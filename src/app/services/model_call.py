@@ -1,0 +1,150 @@
+"""One call of a model with its retries and fallbacks: planned, on its way, answered or failed in our words."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from app.core.errors import AppError
+from app.openrouter.attempts import Attempt, RouteSummary, summarize
+from app.openrouter.catalog import Catalog
+from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
+from app.openrouter.pricing import cache_discount
+from app.openrouter.route_run import RouteEvent, RouteRun
+from app.openrouter.routing import RoutePlan
+from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
+
+log = structlog.get_logger(__name__)
+
+
+class ModelCallFailed(AppError):
+    """No whole answer came. ``attempts`` are the calls that were made; ``reason`` in the body is the wire's word."""
+
+    status_code = 502
+    code = "upstream_failed"
+
+    def __init__(self, detail: str, *, reason: str, attempts: Sequence[Attempt], retry_after: float | None) -> None:
+        headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else None
+        super().__init__(detail, headers=headers, reason=reason, attempts=[tell_attempt(each) for each in attempts])
+        self.attempts = tuple(attempts)
+
+
+class ContextTooLong(ModelCallFailed):
+    """The conversation and the answer do not fit into the model's context."""
+
+    status_code = 400
+    code = "context_too_long"
+
+
+class ContentModerated(ModelCallFailed):
+    """The provider refused the content."""
+
+    status_code = 400
+    code = "content_moderated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCompletion:
+    """A turn ready to be sent: the request, the models it may go to, and what was decided on the way there."""
+
+    request: ChatRequest
+    route: RoutePlan
+    cache_breakpoints: int
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatResult:
+    """A whole answer. ``model`` served it; unknown numbers are ``None``, never 0."""
+
+    content: str
+    model: str
+    provider: str | None
+    usage: Usage
+    cache_discount_usd: Decimal | None
+    finish_reason: str | None
+    route: RouteSummary
+    notes: tuple[str, ...]
+    cache_breakpoint_count: int
+    attempts: tuple[Attempt, ...]
+    completion: Completion = field(repr=False)
+
+    @property
+    def total_cost_usd(self) -> Decimal | None:
+        """What OpenRouter billed for the answer."""
+        return self.usage.cost
+
+
+class ModelCall:
+    """One turn on its way: await :meth:`complete` or read :meth:`stream`, once. Errors come in the product's words."""
+
+    def __init__(self, run: RouteRun, planned: PlannedCompletion, catalog: Catalog) -> None:
+        self._run = run
+        self._planned = planned
+        self._catalog = catalog
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every call made so far, also after an error or a cancellation."""
+        return tuple(self._run.attempts)
+
+    async def complete(self) -> ChatResult:
+        """The whole answer at once; raises :class:`ModelCallFailed`."""
+        try:
+            return self._result(await self._run.complete())
+        except OpenRouterError as error:
+            raise self._told_as_ours(error) from error
+
+    async def stream(self) -> AsyncGenerator[RouteEvent | ChatResult]:
+        """The answer's pieces as they come, last its :class:`ChatResult`; raises :class:`ModelCallFailed`.
+
+        Wrap it in ``contextlib.aclosing``: leaving it closes the call upstream at once.
+        """
+        try:
+            async with aclosing(self._run.stream()) as events:
+                async for event in events:
+                    yield self._result(event.completion) if isinstance(event, CompletionFinished) else event
+        except OpenRouterError as error:
+            raise self._told_as_ours(error) from error
+
+    def _result(self, completion: Completion) -> ChatResult:
+        route = self._planned.route
+        summary = summarize(self.attempts, requested=route.requested, strategy=route.strategy, catalog=self._catalog)
+        usage = completion.usage or Usage()
+        model = completion.model or route.requested
+        profile = self._catalog.get(model)
+        return ChatResult(
+            content=completion.content,
+            model=model,
+            provider=completion.provider,
+            usage=usage,
+            cache_discount_usd=cache_discount(profile.prices, usage) if profile else None,
+            finish_reason=completion.finish_reason,
+            route=summary,
+            notes=route.notes,
+            cache_breakpoint_count=self._planned.cache_breakpoints,
+            attempts=self.attempts,
+            completion=completion,
+        )
+
+    def _told_as_ours(self, error: OpenRouterError) -> ModelCallFailed:
+        log.warning("openrouter.failed", error_code=error.code, status=error.status, provider=error.provider)
+        kind, detail = ModelCallFailed, "No model could answer. Nothing was charged; try again."
+        if isinstance(error, ContextLengthExceeded):
+            kind, detail = ContextTooLong, "The conversation is too long for this model. Begin a new one."
+        elif isinstance(error, Moderated):
+            kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
+        return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after)
+
+
+def tell_attempt(attempt: Attempt) -> dict[str, Any]:
+    """What a person is told of a failed call: never the provider's own words, which may quote the prompt."""
+    return {
+        "model": attempt.model,
+        "provider": attempt.provider,
+        "error": attempt.error,
+        "status": attempt.status,
+    }
