@@ -87,6 +87,30 @@ class TestCutStreams:
             response.content.decode()
 
 
+class TestWholeBodies:
+    @pytest.mark.parametrize("name", sorted(name for name, fault in FAULTS.items() if fault.streams_only))
+    async def test_faults_of_streams_leave_them_alone(self, api: httpx2.AsyncClient, name: str) -> None:
+        answer = (await ask(api, name, stream=False)).json()
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        assert answer["usage"]["cost"] > 0
+
+    async def test_their_connection_can_break_in_the_middle(self, api: httpx2.AsyncClient) -> None:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await ask(api, "break_after_tokens", stream=False)
+
+    async def test_they_can_be_kept_alive_with_blanks(self, api: httpx2.AsyncClient) -> None:
+        response = await ask(api, "stall_before_first=0.6; comments=true", stream=False)
+        assert response.content.startswith(b"\n         \n" * 2 + b"{")
+
+    async def test_they_can_hold_an_error_beside_partial_text(
+        self, api: httpx2.AsyncClient, emulator: EmulatorProcess
+    ) -> None:
+        (choice,) = (await ask(api, "error_in_choice", stream=False)).json()["choices"]
+        assert (choice["finish_reason"], choice["error"]["code"]) == ("error", 502)
+        assert choice["message"]["content"]
+        assert Decimal(emulator.bill()["total"]) == 0
+
+
 class TestTransport:
     async def test_bytes_come_one_by_one_and_say_the_same(self, api: httpx2.AsyncClient) -> None:
         plain = parse_events((await ask(api, "")).text)

@@ -66,8 +66,10 @@ class ActiveFaults:
         return body
 
     def events(self, events: Iterator[Event], generation: Generation | None) -> Iterator[Event]:
-        for apply, parameters, _ in self._at(Stage.EVENTS):
-            events = apply(events, parameters, generation)
+        streams = generation is not None and generation.streamed
+        for apply, parameters, rule in self._at(Stage.EVENTS):
+            if streams or not FAULTS[rule.name].streams_only:
+                events = apply(events, parameters, generation)
         return events
 
     def error(self, envelope: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class Fault:
     quirks: tuple[int, ...]
     """Numbers in the list of quirks seen in real traffic."""
     paths: tuple[str, ...]
+    streams_only: bool
+    """Whether an answer sent as one JSON object is left alone."""
     actions: dict[Stage, Callable[..., Any]] = field(default_factory=dict)
 
     def view(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Fault:
             "parameters": dict(self.defaults),
             "quirks": list(self.quirks),
             "paths": list(self.paths),
+            "streams_only": self.streams_only,
         }
 
 
@@ -86,12 +89,15 @@ def fault(
     *,
     quirks: tuple[int, ...] = (),
     paths: tuple[str, ...] = INFERENCE,
+    streams_only: bool = False,
     **defaults: Value,
 ) -> Callable[[Function], Function]:
     """Register the decorated function as a fault; its first parameter is the primary one."""
 
     def register(apply: Function) -> Function:
-        FAULTS[name] = Fault(name, description, next(iter(defaults), None), defaults, quirks, paths, {stage: apply})
+        primary = next(iter(defaults), None)
+        actions: dict[Stage, Callable[..., Any]] = {stage: apply}
+        FAULTS[name] = Fault(name, description, primary, defaults, quirks, paths, streams_only, actions)
         return apply
 
     return register

@@ -82,6 +82,7 @@ def many_tool_calls(answer: Answer, parameters: Parameters) -> Answer:
     Stage.EVENTS,
     "all calls have index 0, each whole in one chunk, told apart by id alone",
     quirks=(21,),
+    streams_only=True,
 )
 def same_tool_index(events: Iterator[Event], _parameters: Parameters, generation: Generation | None) -> Iterator[Event]:
     waiting = list(generation.answer.tool_calls) if generation else []
@@ -99,6 +100,7 @@ def same_tool_index(events: Iterator[Event], _parameters: Parameters, generation
     Stage.EVENTS,
     "continuation pieces with empty, null or repeated id and name, and null arguments: empty, null, repeat",
     quirks=(22,),
+    streams_only=True,
     shape="null",
 )
 def odd_tool_pieces(events: Iterator[Event], parameters: Parameters, generation: Generation | None) -> Iterator[Event]:

@@ -110,6 +110,7 @@ def extra_fields(usage: Usage, _parameters: Parameters, _generation: Generation)
     "twice), with_finish (on the finish chunk), twice (two usage chunks, the last one right)",
     quirks=(11,),
     form="repeated_finish",
+    streams_only=True,
 )
 def usage_placement(events: Iterator[Event], parameters: Parameters, generation: Generation | None) -> Iterator[Event]:
     form, held = parameters.text("form"), None

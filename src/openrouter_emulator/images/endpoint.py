@@ -31,9 +31,9 @@ async def create_images(call: Call) -> Playback:
     request = parse_image_request(call.body)
     model = require_image_model(call, request)
     route = _find_route(call, request, model)
-    generation = _open(call, request, route)
-    call.exchange.generation_id = generation.id
     streams = bool(request.stream) and route.host.name == "OpenAI"
+    generation = _open(call, request, route, streams=streams)
+    call.exchange.generation_id = generation.id
     return call.play(
         _stream(call, generation) if streams else _whole(call, generation),
         headers={
@@ -66,21 +66,23 @@ def _find_route(call: Call, request: ImageRequest, model: Model) -> Route:
     return router.find(as_chat, [model], needs, pinned=None, sort=None)
 
 
-def _open(call: Call, request: ImageRequest, route: Route) -> Generation:
+def _open(call: Call, request: ImageRequest, route: Route, *, streams: bool) -> Generation:
     host = route.host
     pictures = tuple(_picture(request, number) for number in range(request.count))
     tokens = picture_tokens(host.model, request.pixels, request.quality) * request.count
-    return Generation(
+    generation = Generation(
         id=call.emulator.new_generation_id(),
         created_at=call.emulator.clock.now(),
         host=host,
         prompt_tokens=count_tokens(request.prompt) if _bills_text(host) else 0,
         answer=call.faults.answer(Answer(images=pictures, image_tokens=tokens)),
-        streamed=bool(request.stream),
+        streamed=streams,
         user=request.user,
         session_id=request.session_id,
         attempts=route.attempts,
     )
+    call.faults.generation(generation)
+    return generation
 
 
 def _bills_text(host: Host) -> bool:
