@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
 from app.core.clock import Clock, utc_now
@@ -65,7 +66,7 @@ class AuthService:
         now = self._clock()
         user = User(
             id=new_id(),
-            email=email.strip().lower(),
+            email=_as_kept(email),
             full_name=full_name,
             password_hash=password_hash,
             role=role,
@@ -103,6 +104,7 @@ class AuthService:
             raise refusal
         now = self._clock()
         async with self._database.unit_of_work() as uow:
+            await uow.accounts.lock(presented.user_id)
             stored = await uow.accounts.get_refresh_token(presented.user_id, presented.token_id)
             if stored is None or not presented.matches(stored.secret_hash) or stored.expires_at <= now:
                 raise refusal
@@ -122,6 +124,7 @@ class AuthService:
         if presented is None:
             return
         async with self._database.unit_of_work() as uow:
+            await uow.accounts.lock(presented.user_id)
             stored = await uow.accounts.get_refresh_token(presented.user_id, presented.token_id)
             if stored is not None and presented.matches(stored.secret_hash):
                 await uow.accounts.revoke_family(stored.user_id, stored.family_id, now=self._clock())
@@ -144,9 +147,10 @@ class AuthService:
         password_hash = await self._passwords().hash(password)
         now = self._clock()
         async with self._database.unit_of_work() as uow:
-            user = await uow.accounts.get_by_email(email.strip().lower())
+            user = await uow.accounts.get_by_email(_as_kept(email))
             if user is None:
                 raise NotFound(f"No account for {email!r}.")
+            await uow.accounts.lock(user.id)
             user.password_hash = password_hash
             user.updated_at = now
             await uow.accounts.revoke_all(user.id, now=now)
@@ -158,7 +162,7 @@ class AuthService:
 
     async def _get_user(self, email: str) -> User | None:
         async with self._database.read_only() as uow:
-            return await uow.accounts.get_by_email(email.strip().lower())
+            return await uow.accounts.get_by_email(_as_kept(email))
 
     def _issue(self, uow: UnitOfWork, user_id: UUID, *, family_id: UUID) -> TokenPair:
         now = self._clock()
@@ -192,6 +196,15 @@ class AuthService:
                 lifetime=timedelta(minutes=settings.access_token_minutes),
             )
         return self._tokens
+
+
+def _as_kept(email: str) -> str:
+    """One spelling for one address: Unicode, composed, in lower case. What is no address is only lowered."""
+    try:
+        email = validate_email(email, check_deliverability=False).normalized
+    except EmailNotValidError:
+        email = email.strip()
+    return email.lower()
 
 
 auth_service = AuthService(settings=get_settings, database=database)

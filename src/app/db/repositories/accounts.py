@@ -32,6 +32,10 @@ class Accounts:
         row = (await self._session.execute(select(*columns).where(User.id == user_id, User.is_active))).first()
         return None if row is None else Principal(id=row.id, email=row.email, role=row.role, full_name=row.full_name)
 
+    async def lock(self, user_id: UUID) -> None:
+        """Let the sessions of an account change one after another: who ends them must see the newest token."""
+        await self._session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
     def add_refresh_token(self, token: RefreshTokenRow) -> None:
         """Remember a refresh token that has just been issued."""
         self._session.add(token)
