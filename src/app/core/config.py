@@ -81,7 +81,9 @@ class Settings(BaseSettings):
 
     llm_provider: Literal["openrouter"] = "openrouter"
     llm_model: str = "anthropic/claude-3.5-sonnet"
+    llm_free_model: str = "openai/gpt-4o-mini"
     llm_title_model: str = "openai/gpt-4o-mini"
+    advanced_model_output_usd_per_m: Decimal = Field(default=Decimal(5), ge=0)
     llm_temperature: float = Field(default=0.7, ge=0, le=2)
     llm_max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
     llm_history_messages: int = Field(default=100, ge=0, le=10_000)
