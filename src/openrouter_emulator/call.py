@@ -102,7 +102,7 @@ def _draw_faults(call: Call) -> ActiveFaults:
     headers, chance = call.request.headers, call.emulator.chance
     own = parse_header(headers.get(FAULT_HEADER, ""), chance)
     standing = call.emulator.faults
-    if not any(True for _ in standing):
+    if not standing:
         return ActiveFaults(own)
     return ActiveFaults(own + standing.strike(call.exchange.path, headers, _json_object(call.body), chance))
 

@@ -111,7 +111,9 @@ class TestAliases:
     async def test_retired_ids_are_refused(self, api: httpx2.AsyncClient, model: str) -> None:
         response = await api.post("/chat/completions", json=REQUEST | {"model": model})
         assert response.status_code == 400
-        assert response.json()["error"]["message"] == f"{model} is not a valid model ID"
+        error = response.json()["error"]
+        assert error["message"] == f"{model} is not a valid model ID"
+        assert error["availability"]["fallback_models"]
 
 
 class TestStickiness:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from openrouter_emulator.catalogue.models import DATA, Model
@@ -42,7 +43,7 @@ class Host:
     def name(self) -> str:
         return self.provider.name
 
-    @property
+    @cached_property
     def prices(self) -> PriceList:
         return PriceList.parse(self.pricing)
 

@@ -24,9 +24,10 @@ ACCOUNT = "account"
 
 async def create_chat_completion(call: Call) -> Playback:
     request = parse_chat_request(call.body)
-    route = find_route(call, request)
+    prompt_tokens = count_prompt_tokens(request)
+    route = find_route(call, request, prompt_tokens)
     visit = call.emulator.prompt_cache.look_up(ACCOUNT, route.host, request)
-    generation = open_generation(call, request, route, visit)
+    generation = open_generation(call, request, route, visit, prompt_tokens)
     call.exchange.generation_id = generation.id
     begin = beginning(call, request, route, visit)
     metadata = routing_metadata(call, request, route) if wants_metadata(call) else None
@@ -44,14 +45,13 @@ async def create_chat_completion(call: Call) -> Playback:
     )
 
 
-def find_route(call: Call, request: ChatRequest) -> Route:
+def find_route(call: Call, request: ChatRequest, prompt_tokens: int) -> Route:
     """The host that serves; limits and credits are looked at before any host is asked."""
     emulator = call.emulator
     settings = emulator.settings
     models = require_models(emulator.catalogue, request, default=settings.default_model, chance=emulator.chance)
     if models[0].is_free:
         emulator.free_limits.take(settings)
-    prompt_tokens = count_prompt_tokens(request)
     output = min(request.output_limit or models[0].max_completion_tokens, models[0].max_completion_tokens)
     require_credits(settings, emulator.bill.total, models[0], prompt=prompt_tokens, output=output)
     conversation, _ = conversation_of(request, call.request.headers.get("x-session-id"))
@@ -62,14 +62,14 @@ def find_route(call: Call, request: ChatRequest) -> Route:
     return router.find(request, models, needs, pinned=pinned, sort=sort_by_suffix(request))
 
 
-def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit) -> Generation:
+def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit, prompt_tokens: int) -> Generation:
     emulator, headers = call.emulator, call.request.headers
     answer, fees = compose_answer(request, route.host, seed=emulator.settings.seed)
     generation = Generation(
         id=emulator.new_generation_id(),
         created_at=emulator.clock.now(),
         host=route.host,
-        prompt_tokens=count_prompt_tokens(request),
+        prompt_tokens=prompt_tokens,
         answer=call.faults.answer(answer),
         streamed=request.streams,
         cache=visit.counts,

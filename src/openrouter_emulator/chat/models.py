@@ -12,6 +12,15 @@ from openrouter_emulator.http.errors import ApiError
 SORT_SUFFIXES = {"nitro": "throughput", "floor": "price", "exacto": "throughput"}
 AUTO_ROUTER = "openrouter/auto"
 FREE_ROUTER = "openrouter/free"
+RETIRED = {
+    "anthropic/claude-3.5-sonnet": "anthropic/claude-sonnet-5.5",
+    "google/gemini-2.5-flash-image-preview": "google/gemini-2.5-flash-image",
+    "openai/dall-e-3": "openai/gpt-5-image",
+    "black-forest-labs/flux-pro": "black-forest-labs/flux.2-pro",
+    "black-forest-labs/flux-schnell": "black-forest-labs/flux.2-klein-4b",
+}
+"""Ids that are gone, and what is offered in their place."""
+WITHOUT_HOST = frozenset({"google/gemini-2.5-flash-image-preview"})
 _SUFFIX = re.compile(r":(nitro|floor|exacto)\b")
 
 
@@ -21,7 +30,7 @@ def require_models(catalogue: Catalogue, request: ChatRequest, *, default: str, 
     for model_id in request.model_ids or [default]:
         model = catalogue.get(model_id)
         if model is None:
-            raise _invalid(model_id)
+            raise unknown_model(model_id)
         models.append(_concrete(catalogue, model, request, chance))
     return list(dict.fromkeys(models))
 
@@ -73,6 +82,12 @@ def _matches(model: Model, patterns: list[str]) -> bool:
     return any(fnmatchcase(model.id, pattern) for pattern in patterns)
 
 
-def _invalid(model_id: str) -> ApiError:
-    availability = {"code": "model_not_found", "retryable": False, "requested_models": [model_id]}
+def unknown_model(model_id: str) -> ApiError:
+    """400 for an id that is unknown or dead; 404 for one that is listed but has no host left."""
+    availability: dict[str, Any] = {"code": "model_not_found", "retryable": False, "requested_models": [model_id]}
+    if model_id in RETIRED:
+        availability["fallback_models"] = [RETIRED[model_id]]
+    if model_id in WITHOUT_HOST:
+        availability["code"] = "model_deprecated"
+        return ApiError(404, f"No endpoints found for {model_id}.", availability=availability)
     return ApiError(400, f"{model_id} is not a valid model ID", availability=availability)

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -63,8 +63,11 @@ class FaultRules:
         removed, self._rules = len(self._rules) - len(kept), kept
         return removed
 
-    def __iter__(self) -> "itertools.chain[FaultRule]":
-        return itertools.chain(self._rules)
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def __iter__(self) -> Iterator[FaultRule]:
+        return iter(self._rules)
 
     def strike(
         self, path: str, headers: Mapping[str, str], body: Mapping[str, Any], chance: random.Random

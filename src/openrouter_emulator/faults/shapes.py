@@ -1,10 +1,11 @@
 """JSON objects with fields missing, moved, renamed or in an old form; the whole answer and each chunk alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from openrouter_emulator.chat.generation import Generation
 from openrouter_emulator.faults.fault import Parameters, Stage, also, fault
+from openrouter_emulator.http.events import Data, Event
 
 Payload = dict[str, Any]
 OLD_ORDER = ("id", "provider", "model", "object", "created", "choices", "usage")
@@ -117,6 +118,20 @@ def error_in_choice(body: Payload, parameters: Parameters, generation: Generatio
         "metadata": {"provider_name": generation.host.name},
     }
     return _in_choice(body, lambda choice: choice | {"finish_reason": "error", "error": error})
+
+
+@also("error_in_choice", Stage.EVENTS)
+def error_in_last_choice(
+    events: Iterator[Event], parameters: Parameters, _generation: Generation | None
+) -> Iterator[Event]:
+    """A stream ends with it, in the chunk that has the finish reason."""
+    error = {"code": parameters.count("code"), "message": parameters.text("message")}
+    for event in events:
+        choices = event.payload.get("choices") if isinstance(event, Data) else None
+        if isinstance(event, Data) and choices and choices[0].get("finish_reason"):
+            yield Data(event.payload | {"choices": [choices[0] | {"finish_reason": "error", "error": error}]})
+            return
+        yield event
 
 
 @also("error_in_choice", Stage.GENERATION)

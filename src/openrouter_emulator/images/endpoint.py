@@ -9,6 +9,7 @@ from openrouter_emulator.call import Call
 from openrouter_emulator.catalogue.hosts import Host
 from openrouter_emulator.catalogue.models import Model
 from openrouter_emulator.chat.generation import Answer, Generation
+from openrouter_emulator.chat.models import unknown_model
 from openrouter_emulator.chat.rendering import usage_object
 from openrouter_emulator.chat.request import ChatRequest, Message
 from openrouter_emulator.http.errors import ApiError
@@ -49,7 +50,7 @@ async def create_images(call: Call) -> Playback:
 def require_image_model(call: Call, request: ImageRequest) -> Model:
     model = call.emulator.catalogue.get(request.model)
     if model is None:
-        raise ApiError(400, f"{request.model} is not a valid model ID")
+        raise unknown_model(request.model)
     if "image" not in model.output_modalities or model.prices.is_routed:
         raise ApiError(404, "No endpoints found that support the requested output modalities: image")
     if offer := image_offers().get(model.id):
