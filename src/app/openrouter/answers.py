@@ -4,18 +4,15 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from app.openrouter.error_reading import read_error
 from app.openrouter.errors import OpenRouterError, TruncatedStream, UnreadableAnswer, UpstreamTimeout
 from app.openrouter.reading import as_map, read_exact
+from app.openrouter.response_body import ResponseBody
 from app.openrouter.sse import SSEReader
 from app.openrouter.streaming import CompletionFold
-from app.openrouter.timeouts import StreamClock
 from app.openrouter.types import Completion, GenerationStarted, StreamEvent
-
-_DRAIN_SECONDS = 0.1
 
 
 class Answer:
@@ -24,14 +21,14 @@ class Answer:
     The content type decides how to read: a request for a stream is often answered by one body.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, clock: StreamClock) -> None:
+    def __init__(self, body: ResponseBody) -> None:
         self.ended = False
-        self._response = response
-        self._clock = clock
-        self._fold = CompletionFold(generation_id=response.headers.get("X-Generation-Id"))
+        self._body = body
+        self._clock = body.clock
+        self._fold = CompletionFold(generation_id=body.generation_id)
         self._reader = SSEReader()
         self._error: OpenRouterError | None = None
-        self._is_stream = response.content_type == "text/event-stream" and response.status < 300
+        self._is_stream = body.content_type == "text/event-stream" and body.status < 300
 
     async def read(self) -> list[StreamEvent]:
         """Wait for more; return what it holds, perhaps nothing. An error waits until what came before it is taken."""
@@ -47,16 +44,12 @@ class Answer:
         return replace(self._fold.finish(), first_token_seconds=first, total_seconds=total)
 
     async def drain(self) -> None:
-        """Wait a moment for the end of the body: with it the connection can serve again."""
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                await self._response.content.readany()
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            pass  # then it is closed, which is no loss but time
+        """After the end: make the connection fit to serve again."""
+        await self._body.drain()
 
     async def _read_piece(self) -> list[StreamEvent]:
         try:
-            piece = await next_piece(self._response, self._clock)
+            piece = await self._body.next_piece()
             payloads = self._reader.feed(piece) if piece else self._reader.close()
         except (TruncatedStream, UpstreamTimeout, UnreadableAnswer) as error:
             if not self._fold.is_whole:
@@ -95,11 +88,12 @@ class Answer:
         self.ended = self._error is None
 
     async def _read_body(self) -> list[StreamEvent]:
-        body = await whole_body(self._response, self._clock)
-        if self._response.status >= 300:
-            raise read_failure(self._response, body)
-        unnamed = "json" not in self._response.content_type
-        if unnamed and body.lstrip().startswith((b"data:", b":")):  # a stream under a wrong name
+        body = await self._body.read()
+        if self._body.status >= 300:
+            raise read_failure(self._body, body)
+        if "json" not in self._body.content_type and body.lstrip().startswith(
+            (b"data:", b":")
+        ):  # a stream under a wrong name
             events = self._fold_all(self._reader.feed(body) + self._reader.close())
             self._end_of_body()
         else:
@@ -109,35 +103,16 @@ class Answer:
         return events
 
 
-async def next_piece(response: aiohttp.ClientResponse, clock: StreamClock) -> bytes:
-    """The bytes that came since the last piece, at least one; none at the end of the body."""
-    try:
-        async with asyncio.timeout_at(clock.deadline):
-            return await response.content.readany()
-    except (aiohttp.ClientError, OSError) as error:
-        if isinstance(error, TimeoutError):
-            raise clock.ran_out() from error
-        raise TruncatedStream("The connection broke before the answer was complete.") from error
-
-
-async def whole_body(response: aiohttp.ClientResponse, clock: StreamClock) -> bytes:
-    pieces = []
-    while piece := await next_piece(response, clock):
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def read_failure(response: aiohttp.ClientResponse, body: bytes) -> OpenRouterError:
+def read_failure(response: ResponseBody, body: bytes) -> OpenRouterError:
     """The error that an HTTP status and its body mean."""
     try:
         answer = as_map(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError):
         answer = {}
     error = answer.get("error") or {"message": answer.get("message") or f"OpenRouter answered HTTP {response.status}."}
-    generation_id = response.headers.get("X-Generation-Id")
     if response.status < 400:
         return UnreadableAnswer(f"OpenRouter answered HTTP {response.status}.", retryable=False)
-    return read_error(error, status=response.status, headers=response.headers, generation_id=generation_id)
+    return read_error(error, status=response.status, headers=response.headers, generation_id=response.generation_id)
 
 
 def read_data(body: bytes) -> Any:

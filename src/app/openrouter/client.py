@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.openrouter.account import Credits, KeyInfo, read_credits, read_key
-from app.openrouter.answers import Answer, read_data, read_failure, whole_body
+from app.openrouter.answers import Answer, read_data, read_failure
 from app.openrouter.catalog import read_models
 from app.openrouter.errors import GenerationNotFound, ModelNotFound, OpenRouterError, UnreadableAnswer
 from app.openrouter.generations import GenerationRecord, read_generation
@@ -112,7 +112,7 @@ class OpenRouterClient:
         seconds = self._timeouts.lookup
         clock = StreamClock(replace(self._timeouts, first_token=seconds, total=seconds), _now())
         async with self._transport.call("GET", path, clock, params=params) as response:
-            body = await whole_body(response, clock)
+            body = await response.read()
             if response.status >= 300:
                 raise read_failure(response, body)
             return read_data(body)
@@ -126,7 +126,7 @@ class OpenRouterClient:
         clock = StreamClock(timeouts, _now())
         try:
             async with self._transport.call("POST", "/chat/completions", clock, body=body, headers=headers) as response:
-                yield Answer(response, clock)
+                yield Answer(response)
         except OpenRouterError as error:
             error.model = error.model or request.model
             raise

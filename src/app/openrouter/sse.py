@@ -32,7 +32,10 @@ class SSEReader:
             self._keep(piece)
             return []
         self._after_cr = piece.endswith(b"\r")
-        *lines, rest = self._joined(piece).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        text = self._joined(piece) if self._tail else piece
+        if b"\r" in text:
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, rest = text.split(b"\n")
         self._keep(rest)
         return self._read(lines)
 

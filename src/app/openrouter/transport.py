@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from app.openrouter.errors import ConnectionFailed, OpenRouterError, UpstreamTimeout
+from app.openrouter.response_body import ResponseBody
 from app.openrouter.timeouts import StreamClock, Timeouts
 
 _LARGE_BODY = 1 << 20
@@ -41,14 +42,14 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[ResponseBody]:
         """A response whose headers have come. Leaving the block ends the call, read to its end or not."""
         try:
-            response = await self._open(method, path, clock, body, headers, params)
+            response = ResponseBody(await self._open(method, path, clock, body, headers, params), clock)
             try:
                 yield response
             finally:
-                _leave(response)
+                response.leave()
         except OpenRouterError as error:
             error.conceal(self._api_key)
             raise
@@ -93,11 +94,3 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def _leave(response: aiohttp.ClientResponse) -> None:
-    """Give the connection back when its answer was read to the end; else close it, and with it the call upstream."""
-    if response.content.at_eof():
-        response.release()
-    else:
-        response.close()

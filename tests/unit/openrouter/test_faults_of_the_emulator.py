@@ -31,14 +31,17 @@ DRAWING = replace(SONNET, model="google/gemini-2.5-flash-image", modalities=("im
 Cut, Empty, Unreadable = errors.TruncatedStream, errors.EmptyAnswer, errors.UnreadableAnswer
 Down, Late, Busy, Refused = errors.UpstreamUnavailable, errors.UpstreamTimeout, errors.RateLimited, errors.BadRequest
 
-WHOLE = """bare_usage byok coalesce codeless_error cost_as crlf dated_model empty_annotations
-    empty_reasoning_details error_metadata error_raw event_fields excess_reasoning_tokens extra_usage_fields fingerprint
-    finish_reason finish_twice generation_404 gzip json_shape legacy_citations logprobs long_answer
-    lost_reasoning_details nameless_file_annotation native_finish_reason no_cache_write_tokens no_done no_generation_id
-    no_is_byok no_media_type no_provider no_usage no_user_id null_content null_usage_details odd_citations old_layout
-    reasoning_style refusal refusal_field served_model service_tier split_events status_inside_message stray_think_end
-    string_error_code think_tags unknown_fields upstream_cost usage_placement whitespace_padding zero_prompt_tokens
-    zod_error length_in_reasoning images_created_zero"""
+WHOLE = """
+    after_done bare_comments bare_usage byok coalesce codeless_error comment_storm cost_as crlf dated_model
+    empty_annotations empty_data empty_reasoning_details error_metadata error_raw event_fields
+    excess_reasoning_tokens extra_usage_fields fingerprint finish_reason finish_twice generation_404 gzip huge_line
+    images_created_zero json_shape legacy_citations length_in_reasoning logprobs long_answer lost_reasoning_details
+    nameless_file_annotation native_finish_reason no_cache_write_tokens no_done no_generation_id no_is_byok
+    no_media_type no_provider no_usage no_user_id null_content null_usage_details odd_citations old_layout
+    reasoning_style refusal refusal_field served_model service_tier split_events status_inside_message
+    stray_think_end string_error_code think_tags unknown_fields upstream_cost usage_placement whitespace_padding
+    zero_prompt_tokens zod_error
+"""
 """Oddities that do the answer no harm; of an error's form nothing is seen while there is no error."""
 
 FAILING: dict[str, type[OpenRouterError]] = {
@@ -50,6 +53,7 @@ FAILING: dict[str, type[OpenRouterError]] = {
     "stop_without_content": Empty,
     "html_200": Unreadable,
     "error_200": Down,
+    "error_in_choice": Down,
     "reset_connection": errors.ConnectionFailed,
     "heartbeat_forever": Late,
     "slow_headers": Late,
@@ -98,18 +102,11 @@ STREAMED_AND_PLAIN: dict[str, tuple[type[OpenRouterError] | None, type[OpenRoute
     "no_finish_chunk": (Cut, None),
     "empty_body": (Cut, Unreadable),
     "broken_json": (None, Unreadable),
-    "malformed_chunk": (Unreadable, Unreadable),
-    "error_chunk": (Down, Unreadable),
-    "error_in_choice": (None, Down),
+    "malformed_chunk": (Unreadable, None),
+    "error_chunk": (Down, None),
     "json_instead_of_stream": (Down, None),
     "slow": (Late, None),
     "content_type": (None, None),
-    # Lines of a stream inside one JSON body make it unreadable.
-    "after_done": (None, Unreadable),
-    "bare_comments": (None, Unreadable),
-    "comment_storm": (None, Unreadable),
-    "empty_data": (None, Unreadable),
-    "huge_line": (None, Unreadable),
 }
 CALLS = ["broken_arguments", "cut_arguments", "many_tool_calls", "odd_tool_ids", "odd_tool_pieces", "same_tool_index"]
 CALLS += ["tool_calls_then_stop", "tool_calls_without_call"]
