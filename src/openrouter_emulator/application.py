@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from openrouter_emulator import control
+from openrouter_emulator import control, media
 from openrouter_emulator.account import endpoints as account
 from openrouter_emulator.call import Handler, endpoint
 from openrouter_emulator.catalogue import endpoints as catalogue
@@ -44,6 +44,11 @@ API_ROUTES = [
     _get(f"/model{MODEL}", catalogue.show_model, public=True),
     _get("/endpoints/zdr", hosts.list_zero_retention, public=True),
     _get("/providers", hosts.list_providers, public=True),
+    _post("/videos", media.create_video),
+    _get("/videos/{id}", media.poll_video),
+    _post("/audio/transcriptions", media.transcribe),
+    _post("/audio/speech", media.speak),
+    _post("/rerank", media.rerank),
     _get("/key", account.show_key),
     _get("/credits", account.show_credits),
     _get("/generation", account.show_generation),

@@ -44,7 +44,7 @@ class TestEveryFault:
 
     def test_every_quirk_of_the_chat_endpoint_can_be_produced(self) -> None:
         natural = {35}  # one bad id spoils a whole `models` list without any fault
-        elsewhere = {46}  # videos, audio and reranking are not emulated
+        elsewhere = {46}  # videos, audio and reranking have endpoints of their own
         produced = {quirk for fault in FAULTS.values() for quirk in fault.quirks}
         assert produced | natural | elsewhere == set(range(1, 47))
 

@@ -132,7 +132,7 @@ class Generation:
         return {
             "generation_id": self.id,
             "created_at": self.created_at,
-            "model": self.model.id,
+            "model": self.served_model or self.model.id,
             "provider": self.host.name,
             "streamed": self.streamed,
             "cancelled": self.cancelled,
