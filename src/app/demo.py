@@ -4,12 +4,14 @@ import asyncio
 import math
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import typer
 import uvicorn
@@ -40,11 +42,30 @@ def run_demo(*, port: int, data_dir: Path) -> None:
     # The port comes first: where it is taken, nothing has been created and no password shown.
     with _listen(port) as listener, _openrouter(settings) as is_emulated:
         get_settings.cache_clear()
-        migrate.upgrade(get_settings().resolved_database_url)
-        asyncio.run(_prepare(with_accounts=is_emulated))
+        with _finished_first():
+            migrate.upgrade(get_settings().resolved_database_url)
+            asyncio.run(_prepare(with_accounts=is_emulated))
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         typer.echo(f"WisQu starts on {url}  (API docs: {url}/docs). Ctrl-C stops it.")
         _serve(listener, settings)
+
+
+@contextmanager
+def _finished_first() -> Iterator[None]:
+    """Hold Ctrl-C back until the block is through: it takes a second, and a migration is not left half-way."""
+    was_pressed = False
+
+    def remember(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal was_pressed
+        was_pressed = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if was_pressed:
+        raise KeyboardInterrupt
 
 
 def _listen(port: int) -> socket.socket:
