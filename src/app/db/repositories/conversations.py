@@ -31,9 +31,10 @@ class Conversations:
         self._session.add(conversation)
         return conversation
 
-    async def require(self, user_id: UUID, conversation_id: UUID) -> Conversation:
-        """The owner's conversation; raises :class:`NotFound`."""
-        conversation = await self._session.get(Conversation, (user_id, conversation_id))
+    async def require(self, user_id: UUID, conversation_id: UUID, *, for_update: bool = False) -> Conversation:
+        """The owner's conversation; raises :class:`NotFound`. ``for_update`` lets nobody delete it meanwhile."""
+        key = (user_id, conversation_id)
+        conversation = await self._session.get(Conversation, key, with_for_update=for_update)
         if conversation is None:
             raise NotFound(f"No conversation {str(conversation_id)!r}.")
         return conversation
