@@ -15,10 +15,12 @@ from openrouter_emulator.state import Emulator
 
 
 async def list_requests(request: Request) -> Response:
-    """Newest last; `session_id`, `user`, `request_id`, `generation_id` and `path` narrow it down."""
+    """Newest last; identifiers narrow it down, `limit` keeps the newest; `count` is that of all that match."""
     wanted = {name: request.query_params[name] for name in FILTERS if name in request.query_params}
     found = _emulator(request).requests.list_matching(wanted)
-    return json_response({"requests": [exchange.view() for exchange in found], "count": len(found)})
+    limit = request.query_params.get("limit", "")
+    shown = found[-int(limit) :] if limit.isdigit() and int(limit) else found
+    return json_response({"requests": [exchange.view() for exchange in shown], "count": len(found)})
 
 
 async def clear_requests(request: Request) -> Response:

@@ -28,7 +28,8 @@ class EmulatorSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     request_log_size: Annotated[int, Meta(ge=1)] = 2_000
     request_log_bytes: Annotated[int, Meta(ge=1)] = 64 * 1024 * 1024
     """Bodies of older requests are forgotten beyond this many bytes in total."""
-    bill_size: Annotated[int, Meta(ge=1)] = 100_000
+    bill_size: Annotated[int, Meta(ge=1)] = 50_000
+    """Generations whose record is kept; older ones still count in the total."""
     total_credits: Decimal = Decimal(1_000)
     """What the account ever bought; what the bill adds up to is spent."""
     key_limit: Decimal | None = None

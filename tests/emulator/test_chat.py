@@ -48,6 +48,11 @@ class TestWholeAnswer:
         assert body["usage"]["completion_tokens"] == 16
         assert body["choices"][0]["finish_reason"] == "length"
 
+    async def test_a_stop_sequence_ends_it(self, api: httpx2.AsyncClient) -> None:
+        body = (await api.post("/chat/completions", json=REQUEST | {"stop": ["### "]})).json()
+        assert "###" not in body["choices"][0]["message"]["content"]
+        assert body["choices"][0]["finish_reason"] == "stop"
+
     @pytest.mark.parametrize(
         ("question", "expected"),
         [("ما هو الصبر؟", "إجابة محاكاة"), ("صبر چیست و چگونه است؟", "پاسخ شبیه‌سازی‌شده")],

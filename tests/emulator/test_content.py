@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openrouter_emulator.answers.healing import heal_json
 from openrouter_emulator.answers.json_schema import SchemaWriter
 from openrouter_emulator.answers.pattern import matching_text
 from tests.emulator.process import REQUEST, joined_content, parse_events
@@ -66,6 +67,15 @@ class TestStructuredOutput:
         body, headers = REQUEST | {"response_format": FORMAT}, {"X-Emulator-Fault": "json_shape=mismatch"}
         answer = (await api.post("/chat/completions", json=body, headers=headers)).json()
         assert "title" not in json.loads(answer["choices"][0]["message"]["content"])
+
+    @pytest.mark.parametrize("shape", ["fenced", "trailing_comma"])
+    async def test_healing_repairs_its_syntax(self, api: httpx2.AsyncClient, shape: str) -> None:
+        headers = {"X-Emulator-Fault": f"json_shape={shape}"}
+        body: dict[str, Any] = REQUEST | {"response_format": FORMAT}
+        for plugins, is_json in (([], False), ([{"id": "response-healing"}], True)):
+            answer = (await api.post("/chat/completions", json=body | {"plugins": plugins}, headers=headers)).json()
+            content = answer["choices"][0]["message"]["content"]
+            assert (heal_json(content) == content) is is_json
 
     @given(st.integers(-1000, 1000), st.integers(0, 50))
     def test_numbers_stay_within_their_bounds(self, low: int, width: int) -> None:

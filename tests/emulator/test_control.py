@@ -42,6 +42,11 @@ class TestRequests:
             await api.post("/chat/completions", json=REQUEST | {"user": str(number)})
         assert [exchange["body"]["user"] for exchange in emulator.requests()] == ["2", "3", "4"]
 
+    async def test_the_newest_can_be_asked_for(self, api: httpx2.AsyncClient, emulator: EmulatorProcess) -> None:
+        for number in range(3):
+            await api.post("/chat/completions", json=REQUEST | {"user": str(number)})
+        assert [exchange["body"]["user"] for exchange in emulator.requests(limit="1")] == ["2"]
+
     async def test_a_client_that_leaves_is_noticed(self, api: httpx2.AsyncClient, emulator: EmulatorProcess) -> None:
         emulator.configure(tokens_per_second=50)
         async with api.stream("POST", "/chat/completions", json=STREAM) as response:

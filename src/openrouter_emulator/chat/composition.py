@@ -64,10 +64,16 @@ def _text(request: ChatRequest, host: Host, chance: random.Random, *, seed: int)
     if request.format_type == "json_schema" and "structured_outputs" in host.supported_parameters:
         schema = ((request.response_format or {}).get("json_schema") or {}).get("schema") or {}
         return encode(SchemaWriter(schema, chance).write()).decode()
-    text = write_answer(request.messages, seed=seed)
+    text = _stopped(write_answer(request.messages, seed=seed), request.stop)
     if request.format_type == "json_object" and "response_format" in host.supported_parameters:
         return msgspec.json.format(encode({"simulated": True, "answer": text})).decode()
     return text
+
+
+def _stopped(text: str, stop: str | list[str] | None) -> str:
+    """The text before the first stop sequence in it."""
+    sequences = [stop] if isinstance(stop, str) else stop or []
+    return text[: min((text.index(one) for one in sequences if one and one in text), default=len(text))]
 
 
 def _with_picture(answer: Answer, request: ChatRequest, host: Host, question: str) -> Answer:

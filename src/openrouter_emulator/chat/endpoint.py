@@ -1,9 +1,11 @@
 """`POST /chat/completions`: check, find a host, write, send, and settle what it cost."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from openrouter_emulator.account.limits import require_credits
+from openrouter_emulator.answers.healing import heal_json, heals
 from openrouter_emulator.call import Call
 from openrouter_emulator.chat.composition import compose_answer
 from openrouter_emulator.chat.generation import Generation
@@ -18,6 +20,7 @@ from openrouter_emulator.prompt_cache.cache import Visit
 from openrouter_emulator.routing.requirements import read_requirements
 from openrouter_emulator.routing.route import Route, Router
 from openrouter_emulator.routing.sticky import conversation_of
+from openrouter_emulator.tokens import split_tokens
 
 ACCOUNT = "account"
 
@@ -65,12 +68,15 @@ def find_route(call: Call, request: ChatRequest, prompt_tokens: int) -> Route:
 def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit, prompt_tokens: int) -> Generation:
     emulator, headers = call.emulator, call.request.headers
     answer, fees = compose_answer(request, route.host, seed=emulator.settings.seed)
+    answer = call.faults.answer(answer)
+    if heals(request):
+        answer = replace(answer, tokens=tuple(split_tokens(heal_json(answer.text))))
     generation = Generation(
         id=emulator.new_generation_id(),
         created_at=emulator.clock.now(),
         host=route.host,
         prompt_tokens=prompt_tokens,
-        answer=call.faults.answer(answer),
+        answer=answer,
         streamed=request.streams,
         cache=visit.counts,
         fees=fees,
@@ -101,11 +107,11 @@ def beginning(call: Call, request: ChatRequest, route: Route, visit: Visit) -> C
 
 def close_generation(call: Call, generation: Generation, *, left: bool) -> None:
     """Settle an answer that did not come to its end: hosts that cannot abort bill it in full."""
-    if generation.counts is not None:
-        return
-    generation.cancelled = left
-    stops = generation.streamed and (not left or generation.host.provider.can_abort)
-    call.emulator.settle(generation, completion_tokens=generation.written_tokens if stops else None)
+    if generation.counts is None:
+        generation.cancelled = left
+        stops = generation.streamed and (not left or generation.host.provider.can_abort)
+        call.emulator.settle(generation, completion_tokens=generation.written_tokens if stops else None)
+    generation.forget_text()
 
 
 def wants_metadata(call: Call) -> bool:

@@ -126,6 +126,15 @@ class Generation:
         storage = rule_for(self.model.id).write_adds_to_prompt
         return self.host.prices.cost(counts, services=self.fees.total, writes_are_storage=storage)
 
+    def forget_text(self) -> None:
+        """Keep what the books need of an answer that was sent; its text and pictures can be large."""
+        answer = self.answer
+        self.answer = Answer(
+            images=("",) * len(answer.images),
+            finish_reason=answer.finish_reason,
+            native_finish_reason=answer.native_finish_reason,
+        )
+
     def bill_row(self) -> dict[str, Any]:
         """Money as strings, so that nothing is lost on the way."""
         counts = self.counts or TokenCounts()

@@ -43,8 +43,14 @@ async def create_images(call: Call) -> Playback:
             "X-Provider-Name": route.host.name,
         },
         generation=generation,
-        on_end=lambda _left: call.emulator.settle(generation),
+        on_end=lambda _left: _close(call, generation),
     )
+
+
+def _close(call: Call, generation: Generation) -> None:
+    """Pictures are billed in full, whoever has left."""
+    call.emulator.settle(generation)
+    generation.forget_text()
 
 
 def require_image_model(call: Call, request: ImageRequest) -> Model:

@@ -7,6 +7,7 @@ from openrouter_emulator.chat.request import ChatRequest
 from openrouter_emulator.clock import Clock
 
 IDLE_SECONDS = 600.0
+MAX_PINS = 100_000
 Key = tuple[str, str, str]
 """Account, model, conversation."""
 
@@ -27,6 +28,8 @@ class StickyRoutes:
         """Pin after a success: always with a session id, else only after a cache hit; never to a host without cache."""
         if host.caches and (has_session or cached_tokens):
             self._pins[key] = (host.name, self._clock.now())
+        if len(self._pins) > MAX_PINS:
+            self._pins = {one: self._pins[one] for one in self._pins if self.pinned(one)}
 
 
 def conversation_of(request: ChatRequest, session_header: str | None) -> tuple[str, bool]:
