@@ -79,6 +79,7 @@ class PresetsService:
         """A private copy of one's own or a public preset, under the first free slug; it remembers its origin."""
         now = self._clock()
         async with self._database.unit_of_work() as uow:
+            await uow.presets.lock_owner(user_id)  # before the slugs are read: the first free one must stay free
             source = await uow.presets.require_readable(user_id, preset_id)
             copy = ModelPreset(
                 user_id=user_id,
@@ -122,7 +123,7 @@ class PresetsService:
 def _free_slug(slug: str, taken: Sequence[str]) -> str:
     if slug not in taken:
         return slug
-    base = f"{slug[:50]}-copy"
+    base = f"{slug[:50].rstrip('-')}-copy"
     candidates = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
     return next(each for each in candidates if each not in taken)
 
