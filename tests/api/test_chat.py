@@ -9,13 +9,22 @@ from sqlalchemy import event, select
 
 from app.core.ids import new_id
 from app.db.models import Message, MessageAttempt, UsageEvent
-from app.domain.quotas import Reservation
+from app.domain.plans import PlanTier
+from app.domain.quotas import Amounts
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
 from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def person(app: ServedApp, join_app: Join) -> Person:
+    """Somebody on the Premium plan: 2,000 messages, every model, caching."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
+
+
 NOBODY_LISTENS = "http://127.0.0.1:9/api/v1"
 
 
@@ -24,9 +33,7 @@ async def use_messages(app: ServedApp, person: Person, *, count: int) -> None:
     async with app.services.database.unit_of_work() as uow:
         plan = await uow.subscriptions.require_plan(person.user_id)
         await uow.quotas.lock_period(person.user_id, (await app.services.subscriptions.get(person.user_id)).period)
-        await uow.quotas.charge(
-            person.user_id, plan.anchor_at, Reservation(messages=count), cache_savings_usd=Decimal(0)
-        )
+        await uow.quotas.charge(person.user_id, plan.anchor_at, Amounts(messages=count), cache_savings_usd=Decimal(0))
         await uow.commit()
 
 
@@ -62,7 +69,7 @@ async def test_the_charge_is_what_openrouter_billed(
         ledger = (await uow._session.scalars(select(UsageEvent).where(UsageEvent.user_id == person.user_id))).one()
     assert ledger.cost_usd == billed == Decimal(str(body["total_cost_usd"]))
     assert Decimal(str(usage["total_cost_usd"])) == billed
-    assert usage["messages"] == {"used": 1, "limit": 100, "remaining": 99, "reserved": 0}
+    assert usage["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
     assert usage["tokens"]["used"] == body["usage"]["total_tokens"] == ledger.prompt_tokens + ledger.completion_tokens
 
 
@@ -104,7 +111,7 @@ async def test_no_connection_is_held_while_the_model_runs(
 
 async def test_when_no_model_answers_the_question_is_kept_and_nothing_charged(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(openrouter_base_url=NOBODY_LISTENS)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     answer = await person.chat(await person.begin(), "Will anybody answer?")
 
     assert answer.status_code == 502
@@ -115,13 +122,13 @@ async def test_when_no_model_answers_the_question_is_kept_and_nothing_charged(se
     assert question.content == "Will anybody answer?"
     assert (failed.status, failed.error_code) == ("failed", "upstream_failed")
     usage = await person.usage()
-    assert usage["messages"] == {"used": 0, "limit": 100, "remaining": 100, "reserved": 0}
+    assert usage["messages"] == {"used": 0, "limit": 2000, "remaining": 2000, "reserved": 0}
     assert usage["total_cost_usd"] == 0
 
 
 async def test_without_a_key_chat_says_what_to_do_and_stores_nothing(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(openrouter_api_key=None)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     answer = await person.chat(await person.begin())
 
     assert (answer.status_code, answer.json()["error"]) == (503, "openrouter_not_configured")
@@ -134,26 +141,26 @@ async def test_a_spent_month_is_refused_with_a_status_before_the_first_byte(
     app: ServedApp, person: Person, openrouter: EmulatorProcess, stream: bool
 ) -> None:
     conversation_id = await person.begin()
-    await use_messages(app, person, count=100)
+    await use_messages(app, person, count=2000)
 
     answer = await person.chat(conversation_id, stream=stream)
 
     assert answer.status_code == 400
     body = answer.json()
-    assert (body["error"], body["detail"]) == ("quota_exceeded", "Monthly message limit reached (100)")
-    assert (body["meter"], body["limit"], body["used"]) == ("messages", 100, 100)
+    assert (body["error"], body["detail"]) == ("quota_exceeded", "Monthly message limit reached (2000)")
+    assert (body["meter"], body["limit"], body["used"]) == ("messages", 2000, 2000)
     assert openrouter.requests(session_id=conversation_id) == []
     assert await stored_messages(app, person) == []
 
 
 async def test_of_parallel_questions_exactly_those_that_fit_are_answered(app: ServedApp, person: Person) -> None:
     conversation_id = await person.begin()
-    await use_messages(app, person, count=93)
+    await use_messages(app, person, count=1993)
 
     answers = await asyncio.gather(*(person.chat(conversation_id, f"Question {n}") for n in range(20)))
 
     assert sorted(each.status_code for each in answers) == [200] * 7 + [400] * 13
-    assert (await person.usage())["messages"] == {"used": 100, "limit": 100, "remaining": 0, "reserved": 0}
+    assert (await person.usage())["messages"] == {"used": 2000, "limit": 2000, "remaining": 0, "reserved": 0}
 
 
 async def test_a_turn_runs_a_constant_number_of_statements(app: ServedApp, person: Person) -> None:
@@ -178,7 +185,7 @@ async def test_a_turn_runs_a_constant_number_of_statements(app: ServedApp, perso
 
 
 async def test_somebody_elses_conversation_is_not_found(app: ServedApp, person: Person, join_app: Join) -> None:
-    other = await join_app(app)
+    other = await join_app(app, plan=PlanTier.PREMIUM)
     conversation_id = await other.begin()
 
     refusals = [await person.chat(conversation_id), await person.chat(str(new_id()))]

@@ -7,12 +7,19 @@ from sqlalchemy import select
 
 from app.api import sse
 from app.db.models import Message
+from app.domain.plans import PlanTier
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Event, Person, parse_events
 from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def person(app: ServedApp, join_app: Join) -> Person:
+    """Somebody on the Premium plan: 2,000 messages, every model, caching."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
 
 
 def text_of(events: list[Event]) -> str:
@@ -90,12 +97,12 @@ async def test_leaving_does_not_stop_the_answer(app: ServedApp, person: Person, 
 
     assert message.finish_reason == "stop"
     assert not openrouter.requests(session_id=conversation_id)[0]["client_disconnected"]
-    assert (await person.usage())["messages"] == {"used": 1, "limit": 100, "remaining": 99, "reserved": 0}
+    assert (await person.usage())["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
 
 
 async def test_a_failed_stream_ends_with_what_was_tried_and_charges_nothing(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(openrouter_base_url="http://127.0.0.1:9/api/v1")
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     events = await person.stream(await person.begin())
 
     assert events[0].name == "message.started"
@@ -120,7 +127,7 @@ async def test_idle_streams_are_kept_open_by_comments(
 
 async def test_older_messages_left_out_are_told_not_hidden(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(llm_history_messages=2)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     for n in range(2):
         await person.chat(conversation_id, f"Question {n}")
@@ -134,7 +141,7 @@ async def test_a_stopping_server_hands_over_what_it_has(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
     app = await serve_app(shutdown_grace_seconds=0.2)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     openrouter.configure(tokens_per_second=100)
     stream = asyncio.create_task(person.stream(await person.begin(), model="openai/gpt-4o"))
     await asyncio.sleep(1)
@@ -145,4 +152,4 @@ async def test_a_stopping_server_hands_over_what_it_has(
     message = await wait_for_status(app, person, "interrupted")
     assert events[-1].name == "message.interrupted"
     assert message.content == text_of(events) != ""
-    assert (await person.usage())["messages"] == {"used": 0, "limit": 100, "remaining": 100, "reserved": 0}
+    assert (await person.usage())["messages"] == {"used": 0, "limit": 2000, "remaining": 2000, "reserved": 0}

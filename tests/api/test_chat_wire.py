@@ -6,12 +6,19 @@ import pytest
 
 from app.core.security import pseudonym
 from app.domain.modes import MODES
+from app.domain.plans import PlanTier
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
-from tests.support.served import TEST_JWT_SECRET, TEST_KEY
+from tests.support.served import TEST_JWT_SECRET, TEST_KEY, ServedApp
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def person(app: ServedApp, join_app: Join) -> Person:
+    """Somebody on the Premium plan: 2,000 messages, every model, caching."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
 
 
 def received(openrouter: EmulatorProcess, conversation_id: str) -> dict[str, Any]:
@@ -39,7 +46,7 @@ async def test_settings_fill_what_the_request_leaves_out(
     app = await serve_app(
         llm_model="openai/gpt-4o-mini", llm_temperature=0.2, llm_max_tokens=77, default_fallback_models=""
     )
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     await person.chat(conversation_id)
 
@@ -72,7 +79,7 @@ async def test_without_routing_only_the_asked_model_is_called(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
     app = await serve_app(model_routing_enabled=False)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     await person.chat(conversation_id, fallback_models=["openai/gpt-4o"])
 
@@ -115,7 +122,7 @@ async def test_users_are_not_named_when_tracking_is_off(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
     app = await serve_app(track_user_ids=False)
-    person = await join_app(app)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     await person.chat(conversation_id)
 
@@ -141,7 +148,7 @@ async def test_a_failed_question_is_not_sent_again(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
     broken = await serve_app(openrouter_base_url="http://127.0.0.1:9/api/v1")
-    person = await join_app(broken)
+    person = await join_app(broken, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     assert (await person.chat(conversation_id, "Lost question")).status_code == 502
     healthy = await serve_app()
@@ -191,7 +198,7 @@ async def test_long_prompts_are_marked_for_the_cache_unless_told_not_to(
 async def test_settings_can_keep_prompts_unmarked(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess, settings: dict[str, Any]
 ) -> None:
-    person = await join_app(await serve_app(**settings))
+    person = await join_app(await serve_app(**settings), plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     await person.chat(conversation_id, "a long tradition " * 300)
 
@@ -202,7 +209,7 @@ async def test_settings_can_keep_prompts_unmarked(
 async def test_routing_strategies_sort_the_hosts(
     serve_app: Serve, join_app: Join, openrouter: EmulatorProcess, strategy: str
 ) -> None:
-    person = await join_app(await serve_app(routing_strategy=strategy))
+    person = await join_app(await serve_app(routing_strategy=strategy), plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     body = (await person.chat(conversation_id)).json()
 

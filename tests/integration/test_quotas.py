@@ -1,6 +1,7 @@
 """Leases under parallel turns, on both databases."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,14 +16,15 @@ from app.core.ids import new_id
 from app.db.database import Database
 from app.db.models import UsageDaily, UsageEvent
 from app.domain.plans import PlanTier
-from app.domain.quotas import Allowance, Meter, Reservation
+from app.domain.quotas import Allowance, Amounts, Meter, TokenPrices, TurnAsk
 from app.services.auth_service import AuthService
 from app.services.quota_service import BilledCall, Lease, QuotaService, UsageOfPeriod
 from tests.support.served import make_settings
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ONE = Reservation(messages=1)
+PRICES = TokenPrices(prompt=Decimal("0.000001"), completion=Decimal("0.000002"))
+SHORT = TurnAsk(prompt_tokens=100, max_tokens=50, prices=PRICES)
 
 
 class Bench:
@@ -32,11 +34,11 @@ class Bench:
         self.database, self.user_id = database, user_id
         self.quotas = QuotaService(settings=lambda: settings)
 
-    async def reserve(self, amounts: Reservation = ONE, *, now: datetime = NOW) -> Lease:
+    async def reserve(self, ask: TurnAsk = SHORT, *, now: datetime = NOW) -> Lease:
         async with self.database.unit_of_work() as uow:
             plan = await uow.subscriptions.require_plan(self.user_id)
             until = now + timedelta(minutes=10)
-            lease = await self.quotas.reserve(uow, self.user_id, plan, amounts, now=now, until=until)
+            lease = await self.quotas.reserve(uow, self.user_id, plan, ask, now=now, until=until)
             await uow.commit()
         return lease
 
@@ -48,7 +50,7 @@ class Bench:
 
     async def release(self, lease: Lease) -> None:
         async with self.database.unit_of_work() as uow:
-            await self.quotas.release(uow, lease)
+            await self.quotas.release(uow, lease, now=NOW)
             await uow.commit()
 
     async def usage(self, *, now: datetime = NOW) -> UsageOfPeriod:
@@ -56,7 +58,7 @@ class Bench:
             return await self.quotas.usage(uow, self.user_id, now=now)
 
     async def messages(self, *, now: datetime = NOW) -> Allowance:
-        return (await self.usage(now=now)).allowances[0]
+        return (await self.usage(now=now)).balance.messages
 
 
 def make_call(*, cost_usd: Decimal | None) -> BilledCall:
@@ -86,10 +88,10 @@ async def bench(database: Database, database_url: str, tmp_path: Path) -> Bench:
 
 
 async def use_up(bench: Bench, *, left: int) -> None:
-    await bench.settle(await bench.reserve(Reservation(messages=1)))
+    await bench.settle(await bench.reserve())
     async with bench.database.unit_of_work() as uow:
         start = (await bench.usage()).period.start
-        await uow.quotas.charge(bench.user_id, start, Reservation(messages=99 - left), cache_savings_usd=Decimal(0))
+        await uow.quotas.charge(bench.user_id, start, Amounts(messages=99 - left), cache_savings_usd=Decimal(0))
         await uow.commit()
 
 
@@ -124,13 +126,41 @@ async def test_settling_twice_charges_once(bench: Bench) -> None:
 
     assert [await bench.settle(lease), await bench.settle(lease)] == [True, False]
     usage = await bench.usage()
-    assert usage.cost_usd == Decimal("0.002")
+    assert usage.balance.cost.used == Decimal("0.002")
     assert usage.cache_savings_usd == Decimal("0.0001")
-    assert {each.meter: each.used for each in usage.allowances} == {
+    assert {each.meter: each.used for each in usage.balance} == {
         Meter.MESSAGES: 1,
         Meter.TOKENS: 120,
         Meter.IMAGES: 0,
+        Meter.COST: Decimal("0.002"),
     }
+
+
+async def test_all_meters_are_held_while_a_turn_runs(bench: Bench) -> None:
+    lease = await bench.reserve()
+
+    held = {each.meter: each.reserved for each in (await bench.usage()).balance}
+    assert lease.grant.max_tokens == 50
+    assert held == {
+        Meter.MESSAGES: 1,
+        Meter.TOKENS: 150,
+        Meter.IMAGES: 0,
+        Meter.COST: Decimal("0.0002"),
+    }
+
+
+async def test_calls_that_gave_no_answer_are_in_the_ledger_but_not_on_the_persons_account(bench: Bench) -> None:
+    lease = await bench.reserve()
+    lost = replace(make_call(cost_usd=Decimal("0.5")), kind="lost_attempt", messages=0)
+    async with bench.database.unit_of_work() as uow:
+        await bench.quotas.release(uow, lease, lost=[lost], now=NOW)
+        await uow.commit()
+
+    usage = await bench.usage()
+    assert usage.balance.cost.used == 0
+    async with bench.database.read_only() as uow:
+        event = (await uow._session.scalars(select(UsageEvent))).one()
+    assert (event.kind, event.cost_usd, event.messages) == ("lost_attempt", Decimal("0.5"), 0)
 
 
 async def test_parallel_settlements_lose_nothing(bench: Bench) -> None:
@@ -139,8 +169,8 @@ async def test_parallel_settlements_lose_nothing(bench: Bench) -> None:
     await asyncio.gather(*(bench.settle(lease, cost="0.000000000001") for lease in leases))
 
     usage = await bench.usage()
-    assert usage.allowances[0].used == 30
-    assert usage.cost_usd == Decimal("0.000000000030")
+    assert usage.balance.messages.used == 30
+    assert usage.balance.cost.used == Decimal("0.000000000030")
 
 
 async def test_a_released_lease_gives_everything_back(bench: Bench) -> None:

@@ -87,7 +87,7 @@ async def test_a_changed_plan_becomes_a_new_version_and_old_subscribers_keep_the
     on_sale = {each.plan: each for each in await service.list_plans()}
     assert (on_sale[PlanTier.PREMIUM].version, on_sale[PlanTier.PREMIUM].messages_per_month) == (2, 5)
     assert (await service.get(user.id)).plan_version == 1
-    assert (await service.usage(user.id)).allowances[0].limit == 2_000
+    assert (await service.usage(user.id)).balance.messages.limit == 2_000
 
 
 async def test_plans_are_listed_cheapest_first(service: SubscriptionService) -> None:
@@ -130,10 +130,11 @@ async def test_usage_begins_at_zero_and_again_with_each_period(
 
     usage = await service.usage(user.id)
 
-    assert [(each.meter.value, each.used, each.limit, each.remaining) for each in usage.allowances] == [
+    assert [(each.meter.value, each.used, each.limit, each.remaining) for each in usage.balance] == [
         ("messages", 0, 2_000, 2_000),
         ("tokens", 0, 5_000_000, 5_000_000),
         ("images", 0, 100, 100),
+        ("cost", 0, 16, 16),
     ]
     assert usage.period.start == datetime(2026, 2, 28, 9, 30, tzinfo=UTC)
 

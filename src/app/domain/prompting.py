@@ -1,11 +1,16 @@
 """Puts a prompt together: what never changes first, what is new last, so that the front can be cached."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from uuid import UUID
 
+from app.core.text import storable
+
 WireMessage = dict[str, str]
+_OUR_TAGS = re.compile(r"<(?=\s*/?\s*documents?\b)", re.IGNORECASE)
+"""Where a text would open or close a document: it must not speak outside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,19 @@ def select_history(said: Sequence[Said]) -> list[WireMessage]:
     ]
 
 
+def fit_history(
+    history: Sequence[WireMessage], room: int, tokens_of: Callable[[WireMessage], int]
+) -> Sequence[WireMessage]:
+    """The newest question-and-answer pairs that fit into ``room`` tokens, oldest first."""
+    kept = len(history)
+    while kept >= 2:
+        room -= tokens_of(history[kept - 1]) + tokens_of(history[kept - 2])
+        if room < 0:
+            break
+        kept -= 2
+    return history[kept:]
+
+
 def build_messages(
     *, system_prompt: str, history: Iterable[WireMessage], question: str, documents: Sequence[Document] = ()
 ) -> list[WireMessage]:
@@ -53,7 +71,7 @@ def build_messages(
 def _quote(documents: Sequence[Document]) -> str:
     parts = [
         f'<document index="{index}" title="{escape(each.title)}" source="{escape(each.source)}">\n'
-        f"{each.text}\n</document>"
+        f"{_OUR_TAGS.sub('&lt;', each.text)}\n</document>"
         for index, each in enumerate(documents, start=1)
     ]
     return "<documents>\n" + "\n".join(parts) + "\n</documents>"
@@ -62,13 +80,14 @@ def _quote(documents: Sequence[Document]) -> str:
 def title_from(text: str, *, limit: int = 60) -> str:
     """A title from the first words of a message, for when no model gives one."""
     line = " ".join(text.split())
-    if len(line) <= limit:
-        return line or "New conversation"
-    head = line[: limit - 1]
-    return (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,.;:") + "…"
+    if len(line) > limit:
+        head = line[: limit - 1]
+        line = (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,.;:")
+        line = line and f"{line}…"
+    return line or "New conversation"
 
 
 def clean_title(text: str, *, limit: int = 80) -> str:
     """A model's title without quotation marks, headings or a full stop, on one line; empty when nothing is left."""
-    line = next((line for line in text.splitlines() if line.strip(" #*\"'`«»“”.")), "")
+    line = next((line for line in storable(text).splitlines() if line.strip(" #*\"'`«»“”.")), "")
     return line.strip(" #*\"'`«»“”.")[:limit].strip()

@@ -1,8 +1,12 @@
-"""What a month allows, what is used, what is held by running turns; and the refusal in words."""
+"""What a month allows, what is used, what is held by running turns; what a turn may hold, and the refusal in words."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from enum import StrEnum
+
+MIN_ANSWER_TOKENS = 16
+"""An answer with less room than this is not worth asking for."""
 
 
 class Meter(StrEnum):
@@ -11,37 +15,115 @@ class Meter(StrEnum):
     MESSAGES = "messages"
     TOKENS = "tokens"
     IMAGES = "images"
+    COST = "cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One meter of one period: ``used`` is settled, ``reserved`` is held by running turns."""
+    """One meter of one period: ``used`` is settled, ``reserved`` is held by running turns. Cost is USD."""
 
     meter: Meter
-    limit: int
-    used: int
-    reserved: int = 0
+    limit: Decimal
+    used: Decimal
+    reserved: Decimal = Decimal(0)
 
     @property
-    def remaining(self) -> int:
+    def remaining(self) -> Decimal:
         """What is left after what is used; running turns are not deducted, never below zero."""
-        return max(0, self.limit - self.used)
+        return max(Decimal(0), self.limit - self.used)
 
-    def admits(self, amount: int) -> bool:
-        """Whether ``amount`` more may be reserved now."""
-        return self.used + self.reserved + amount <= self.limit
+    @property
+    def free(self) -> Decimal:
+        """What may still be reserved now; below zero when a bill came out higher than was held."""
+        return self.limit - self.used - self.reserved
 
     @property
     def refusal(self) -> str:
         """The sentence people read when the allowance is spent, e.g. ``Monthly message limit reached (100)``."""
-        return f"Monthly {self.meter.value.removesuffix('s')} limit reached ({self.limit})"
+        if self.meter is Meter.COST:
+            return f"Monthly cost limit reached (${self.limit:.2f})"
+        return f"Monthly {self.meter.value.removesuffix('s')} limit reached ({self.limit:f})"
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """Amounts a turn holds until it is settled."""
+class Balance:
+    """All meters of one account in one period."""
+
+    messages: Allowance
+    tokens: Allowance
+    images: Allowance
+    cost: Allowance
+
+    def __iter__(self) -> Iterator[Allowance]:
+        return iter((self.messages, self.tokens, self.images, self.cost))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """How much of each meter; tokens are prompt plus completion, cost is USD."""
 
     messages: int = 0
     tokens: int = 0
     images: int = 0
     cost_usd: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """The most that one token may cost with any model of a turn's route, in USD."""
+
+    prompt: Decimal
+    completion: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAsk:
+    """What a turn would like to hold. Without ``prices`` (unknown) it holds all the money that is left."""
+
+    prompt_tokens: int
+    max_tokens: int
+    prices: TokenPrices | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnGrant:
+    """What a turn holds; ``max_tokens`` is the longest answer it may ask for, cut to what is left."""
+
+    amounts: Amounts
+    max_tokens: int
+
+
+def grant_turn(ask: TurnAsk, balance: Balance) -> TurnGrant | Allowance:
+    """What ``ask`` gets out of ``balance``, or the allowance that is spent.
+
+    Somebody with little left can still ask something short: the answer's length is cut before the turn is refused.
+    """
+    if balance.messages.free < 1:
+        return balance.messages
+    least = min(MIN_ANSWER_TOKENS, ask.max_tokens)
+    by_tokens = int(balance.tokens.free) - ask.prompt_tokens
+    if by_tokens < least:
+        return balance.tokens
+    by_cost = _affordable_tokens(ask, balance.cost.free)
+    if by_cost < least:
+        return balance.cost
+    max_tokens = min(ask.max_tokens, by_tokens, by_cost)
+    amounts = Amounts(
+        messages=1, tokens=ask.prompt_tokens + max_tokens, cost_usd=_cost(ask, max_tokens, balance.cost.free)
+    )
+    return TurnGrant(amounts, max_tokens)
+
+
+def _affordable_tokens(ask: TurnAsk, money: Decimal) -> int:
+    if ask.prices is None:
+        return ask.max_tokens if money > 0 else 0
+    left = money - ask.prompt_tokens * ask.prices.prompt
+    if left < 0 or ask.prices.completion <= 0:
+        return 0 if left < 0 else ask.max_tokens
+    return int(min(left / ask.prices.completion, Decimal(ask.max_tokens)).to_integral_value(ROUND_FLOOR))
+
+
+def _cost(ask: TurnAsk, max_tokens: int, money: Decimal) -> Decimal:
+    if ask.prices is None:
+        return money
+    return ask.prompt_tokens * ask.prices.prompt + max_tokens * ask.prices.completion

@@ -11,6 +11,7 @@ from app.services.conversation_service import ConversationService, conversation_
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.plan_gates import PlanGates
 from app.services.presets_service import PresetsService, presets_service
 from app.services.quota_service import QuotaService
 from app.services.subscription_service import SubscriptionService, subscription_service
@@ -67,6 +68,7 @@ class Services:
                 database=database,
                 openrouter=openrouter,
                 quotas=quotas,
+                gates=PlanGates(settings=read_settings, openrouter=openrouter),
                 hub=hub,
                 clock=clock,
             ),

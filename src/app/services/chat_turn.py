@@ -1,6 +1,6 @@
 """One turn of a chat as rows: what is written when it opens, and when it ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -101,35 +101,37 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
     }
 
 
-def billed_call(turn: Turn, result: ChatResult, attempt_id: UUID) -> BilledCall:
-    """The turn's line in the ledger."""
-    usage, attempt = result.usage, result.attempts[-1]
+def attempt_rows(turn: Turn, attempts: Sequence[Attempt], *, now: datetime) -> list[dict[str, Any]]:
+    """One row for each upstream call of the turn."""
+    return [_attempt_row(turn, each, now) for each in attempts]
+
+
+def answered_call(row: Mapping[str, Any]) -> BilledCall:
+    """The ledger's line for the call that gave the answer: one message of the person's plan."""
+    return _billed_call(row, kind="chat", messages=1)
+
+
+def lost_calls(rows: Sequence[Mapping[str, Any]]) -> list[BilledCall]:
+    """The ledger's lines for calls that gave no answer and were billed all the same: the house pays them."""
+    return [_billed_call(row, kind="lost_attempt") for row in rows if row["cost_usd"]]
+
+
+def _billed_call(row: Mapping[str, Any], *, kind: str, messages: int = 0) -> BilledCall:
     return BilledCall(
-        attempt_id=attempt_id,
-        kind="chat",
-        message_id=turn.message_id,
-        model=result.model,
-        provider=result.provider,
-        generation_id=attempt.generation_id,
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        cached_tokens_read=usage.cached_tokens or 0,
-        cached_tokens_write=usage.cache_write_tokens or 0,
-        cost_usd=usage.cost,
-        cache_discount_usd=result.cache_discount_usd,
-        messages=1,
+        attempt_id=row["id"],
+        kind=kind,
+        message_id=row["message_id"],
+        model=row["model"],
+        provider=row["provider"],
+        generation_id=row["generation_id"],
+        prompt_tokens=row["prompt_tokens"] or 0,
+        completion_tokens=row["completion_tokens"] or 0,
+        cached_tokens_read=row["cached_tokens_read"] or 0,
+        cached_tokens_write=row["cached_tokens_write"] or 0,
+        cost_usd=row["cost_usd"],
+        cache_discount_usd=row["cache_discount_usd"],
+        messages=messages,
     )
-
-
-def attempt_rows(
-    turn: Turn, attempts: Sequence[Attempt], *, now: datetime, answer: tuple[UUID, ChatResult] | None = None
-) -> list[dict[str, Any]]:
-    """One row for each upstream call; ``answer`` gives the last one's id, under which the ledger knows it."""
-    rows = [_attempt_row(turn, each, now) for each in attempts]
-    if answer is not None:
-        attempt_id, result = answer
-        rows[-1] |= {"id": attempt_id, "cache_discount_usd": result.cache_discount_usd}
-    return rows
 
 
 def milliseconds(seconds: float | None) -> int | None:

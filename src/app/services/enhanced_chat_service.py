@@ -15,11 +15,10 @@ from app.core.errors import InvalidField, NotFound
 from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import ModelPreset
-from app.db.repositories.turns import PastMessage
-from app.domain.modes import mode_or_default
-from app.domain.prompting import Said, build_messages, select_history
-from app.domain.quotas import Reservation
+from app.domain.plans import PlanLimits
+from app.domain.quotas import TurnAsk
 from app.openrouter.attempts import Attempt
+from app.openrouter.tokens import estimate_prompt_tokens
 from app.openrouter.types import ContentDelta, RefusalDelta
 from app.services.chat_events import (
     ChatEvent,
@@ -34,15 +33,18 @@ from app.services.chat_events import (
 from app.services.chat_turn import (
     Question,
     Turn,
+    answered_call,
     attempt_rows,
-    billed_call,
     completed_values,
     ending_values,
+    lost_calls,
     opening_rows,
 )
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub, uninterrupted
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.plan_gates import PlanGates, plan_gates
+from app.services.prompt_window import Prompt, assemble_prompt
 from app.services.quota_service import QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
@@ -61,6 +63,7 @@ class EnhancedChatService:
         database: Database,
         openrouter: OpenRouterService,
         quotas: QuotaService,
+        gates: PlanGates,
         hub: GenerationHub,
         clock: Clock = utc_now,
     ) -> None:
@@ -68,6 +71,7 @@ class EnhancedChatService:
         self._database = database
         self._openrouter = openrouter
         self._quotas = quotas
+        self._gates = gates
         self._hub = hub
         self._clock = clock
 
@@ -115,11 +119,17 @@ class EnhancedChatService:
             preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
             limit = self._settings().llm_history_messages
             past = await uow.turns.list_newest_messages(user_id, conversation_id, limit=limit + 1)
-            kept = past[-limit:] if limit else []
-            planned = self._plan(user_id, conversation_id, question, mode=mode, preset=preset, past=kept)
-            lease = await self._quotas.reserve(
-                uow, user_id, plan, Reservation(messages=1), now=now, until=self._lease_end(now)
+            prompt = assemble_prompt(
+                mode=mode, preset=preset, question=question, past=past[-limit:] if limit else [], more=len(past) > limit
             )
+            planned, prompt = self._plan(user_id, conversation_id, question, plan.limits, preset, prompt)
+            prompt_tokens = estimate_prompt_tokens(planned.request.messages)
+            ask = TurnAsk(
+                prompt_tokens,
+                planned.request.max_tokens,
+                self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens),
+            )
+            lease = await self._quotas.reserve(uow, user_id, plan, ask, now=now, until=self._lease_end(now))
             turn = Turn(
                 user_id=user_id,
                 conversation_id=conversation_id,
@@ -127,8 +137,8 @@ class EnhancedChatService:
                 message_id=new_id(),
                 created_at=now,
                 lease=lease,
-                planned=planned,
-                kept_messages=len(kept) if len(past) > limit else None,
+                planned=planned.limited_to(lease.grant.max_tokens),
+                kept_messages=len(prompt.history) if prompt.is_trimmed else None,
             )
             await uow.turns.add_messages(opening_rows(turn, question))
             await uow.commit()
@@ -139,28 +149,32 @@ class EnhancedChatService:
         user_id: UUID,
         conversation_id: UUID,
         question: Question,
-        *,
-        mode: str,
+        limits: PlanLimits,
         preset: ModelPreset | None,
-        past: Sequence[PastMessage],
-    ) -> PlannedCompletion:
-        system_prompt = preset.system_prompt if preset and preset.system_prompt else mode_or_default(mode).system_prompt
-        return self._openrouter.plan(
-            messages=build_messages(
-                system_prompt=system_prompt,
-                history=select_history([_as_said(each) for each in past]),
-                question=question.content,
-                documents=question.documents,
-            ),
+        prompt: Prompt,
+    ) -> tuple[PlannedCompletion, Prompt]:
+        choice = self._gates.choose_models(
+            limits,
             model=question.model or (preset.model if preset else None),
             fallback_models=question.fallback_models,
+        )
+        caches, cache_notes = self._gates.allows_caching(limits, asked=question.enable_caching)
+        max_tokens = question.max_tokens or (preset.max_tokens if preset else None) or self._settings().llm_max_tokens
+        model = self._openrouter.catalog.get(choice.model or self._settings().llm_model)
+        window = min(limits.max_context_tokens, (model and model.context_length) or limits.max_context_tokens)
+        prompt = prompt.fitted(window, max_tokens)
+        planned = self._openrouter.plan(
+            messages=prompt.messages,
+            model=choice.model,
+            fallback_models=choice.fallback_models,
             user_id=user_id,
             conversation_id=conversation_id,
-            enable_caching=question.enable_caching,
+            enable_caching=caches,
             temperature=_first_given(question.temperature, preset.temperature if preset else None),
             top_p=preset.top_p if preset else None,
-            max_tokens=question.max_tokens or (preset.max_tokens if preset else None),
+            max_tokens=min(max_tokens, window - prompt.tokens),
         )
+        return planned.noting(*choice.notes, *cache_notes), prompt
 
     def _lease_end(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self._settings().openrouter_total_timeout_seconds) + LEASE_MARGIN
@@ -192,11 +206,13 @@ class EnhancedChatService:
 
     async def _close_completed(self, turn: Turn, result: ChatResult) -> None:
         now = self._clock()
-        attempt_id = new_id()
+        rows = attempt_rows(turn, result.attempts, now=now)
+        rows[-1]["cache_discount_usd"] = result.cache_discount_usd
+        answer, lost = answered_call(rows[-1]), lost_calls(rows[:-1])
         async with self._database.unit_of_work() as uow:
-            if await self._quotas.settle(uow, turn.lease, billed_call(turn, result, attempt_id), now=now):
+            if await self._quotas.settle(uow, turn.lease, answer, lost=lost, now=now):
                 await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now))
-                await uow.turns.add_attempts(attempt_rows(turn, result.attempts, now=now, answer=(attempt_id, result)))
+                await uow.turns.add_attempts(rows)
                 await uow.commit()
         log.info(
             "turn.completed",
@@ -219,10 +235,11 @@ class EnhancedChatService:
         self, turn: Turn, status: str, shown: str, values: dict[str, Any], attempts: Sequence[Attempt]
     ) -> None:
         now = self._clock()
+        rows = attempt_rows(turn, attempts, now=now)
         async with self._database.unit_of_work() as uow:
-            await self._quotas.release(uow, turn.lease)
+            await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
             await uow.turns.close_message(turn.user_id, turn.message_id, ending_values(status, shown, now) | values)
-            await uow.turns.add_attempts(attempt_rows(turn, attempts, now=now))
+            await uow.turns.add_attempts(rows)
             await uow.commit()
 
 
@@ -254,15 +271,11 @@ def _first_given(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def _as_said(message: PastMessage) -> Said:
-    is_usable = message.status == "completed" or (message.status != "pending" and bool(message.content))
-    return Said(message.id, message.parent_id, message.role, message.content, is_usable)
-
-
 enhanced_chat_service = EnhancedChatService(
     settings=get_settings,
     database=database,
     openrouter=openrouter_service,
     quotas=quota_service,
+    gates=plan_gates,
     hub=generation_hub,
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -54,6 +54,14 @@ class PlannedCompletion:
     route: RoutePlan
     cache_breakpoints: int
     request_id: str | None
+
+    def limited_to(self, max_tokens: int) -> "PlannedCompletion":
+        """The same turn with a shorter answer."""
+        return replace(self, request=replace(self.request, max_tokens=max_tokens))
+
+    def noting(self, *notes: str) -> "PlannedCompletion":
+        """The same turn with more to tell the person."""
+        return replace(self, route=replace(self.route, notes=(*notes, *self.route.notes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import structlog
 from app.core.config import Settings, get_settings
 from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
+from app.domain.quotas import TokenPrices
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
@@ -125,6 +126,19 @@ class OpenRouterService:
             request_id=planned.request_id,
         )
         return ModelCall(run, planned, self.catalog)
+
+    def dearest_prices(self, route: RoutePlan, *, prompt_tokens: int) -> TokenPrices | None:
+        """The most a token may cost with any model of the route; ``None`` if one of them has no known price."""
+        found = [self.catalog.get(model) for layer in route.layers for model in layer]
+        rates = [each.prices.at(prompt_tokens) for each in found if each is not None]
+        if len(rates) < len(found) or not all(each.are_known for each in rates):
+            return None
+        prompt = (each.prompt for each in rates)
+        written = (price for each in rates for price in (each.input_cache_write, each.input_cache_write_1h))
+        return TokenPrices(
+            prompt=max(price for price in (*prompt, *written) if price is not None),
+            completion=max(each.completion for each in rates if each.completion is not None),
+        )
 
     def require_model(self, model: str, *, name: str = "model") -> str:
         """The id to send for a model somebody names; raises ``InvalidField`` naming the field ``name``."""

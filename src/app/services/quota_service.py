@@ -1,6 +1,6 @@
 """Reserve, settle, release: what a turn may use is held before it runs and charged by what was billed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
-from app.domain.quotas import Allowance, Meter, Reservation
+from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,15 @@ class Lease:
     user_id: UUID
     plan: PlanTier
     period: Period
+    grant: TurnGrant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BilledCall:
-    """One upstream call that was billed, as the ledger keeps it. Unknown money is ``None``, never 0."""
+    """One upstream call that was billed, as the ledger keeps it. Unknown money is ``None``, never 0.
+
+    ``messages`` and ``images`` count against the plan; a call the house pays for has neither.
+    """
 
     attempt_id: UUID
     kind: str
@@ -46,14 +50,18 @@ class BilledCall:
     messages: int = 0
     images: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """Prompt plus completion."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class UsageOfPeriod:
     """What one account used and holds in its current period."""
 
     period: Period
-    allowances: tuple[Allowance, ...]
-    cost_usd: Decimal
+    balance: Balance
     cache_savings_usd: Decimal
 
 
@@ -64,44 +72,43 @@ class QuotaService:
         self._settings = settings
 
     async def reserve(
-        self,
-        uow: UnitOfWork,
-        user_id: UUID,
-        plan: CurrentPlan,
-        amounts: Reservation,
-        *,
-        now: datetime,
-        until: datetime,
+        self, uow: UnitOfWork, user_id: UUID, plan: CurrentPlan, ask: TurnAsk, *, now: datetime, until: datetime
     ) -> Lease:
-        """Hold ``amounts`` until ``until``, or raise :class:`QuotaExceeded`. Takes the period's lock."""
+        """Hold what a turn asks for until ``until``, or raise :class:`QuotaExceeded`. Takes the period's lock."""
         period = period_containing(plan.anchor_at, now)
         counters = await uow.quotas.lock_period(user_id, period)
         held = await uow.quotas.held(user_id, period, now=now)
-        messages = _allowances(plan.limits, counters, held)[0]
-        if not messages.admits(amounts.messages):
-            raise _exceeded(messages, period)
-        lease = Lease(new_id(), user_id, plan.limits.plan, period)
-        await uow.quotas.hold(user_id, lease.id, period, amounts, now=now, until=until)
+        granted = grant_turn(ask, _balance(plan.limits, counters, held))
+        if isinstance(granted, Allowance):
+            raise _exceeded(granted, period)
+        lease = Lease(new_id(), user_id, plan.limits.plan, period, granted)
+        await uow.quotas.hold(user_id, lease.id, period, granted.amounts, now=now, until=until)
         return lease
 
-    async def settle(self, uow: UnitOfWork, lease: Lease, call: BilledCall, *, now: datetime) -> bool:
-        """Charge what was billed, once: false if the lease had already ended. An expired lease still counts here."""
+    async def settle(
+        self, uow: UnitOfWork, lease: Lease, call: BilledCall, *, lost: Sequence[BilledCall] = (), now: datetime
+    ) -> bool:
+        """Charge what was billed, once: false if the lease had already ended. An expired lease still counts here.
+
+        ``lost`` are calls that were billed without giving the answer: in the ledger, but paid by the house.
+        """
         if await uow.quotas.end_lease(lease.user_id, lease.id, state="settled") is None:
             return False
-        used = Reservation(
-            messages=call.messages,
-            tokens=call.prompt_tokens + call.completion_tokens,
-            images=call.images,
-            cost_usd=call.cost_usd or Decimal(0),
+        used = Amounts(
+            messages=call.messages, tokens=call.tokens, images=call.images, cost_usd=call.cost_usd or Decimal(0)
         )
         savings = call.cache_discount_usd or Decimal(0)
         await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=savings)
-        await self._record(uow, lease, call, now=now)
+        for each in (*lost, call):
+            await self.record(uow, lease.user_id, lease.plan, lease.period, each, now=now)
         return True
 
-    async def release(self, uow: UnitOfWork, lease: Lease) -> None:
-        """Give back what a failed turn held."""
-        await uow.quotas.end_lease(lease.user_id, lease.id, state="released")
+    async def release(self, uow: UnitOfWork, lease: Lease, *, lost: Sequence[BilledCall] = (), now: datetime) -> None:
+        """Give back what a failed turn held; what it was billed all the same is the house's."""
+        if await uow.quotas.end_lease(lease.user_id, lease.id, state="released") is None:
+            return
+        for each in lost:
+            await self.record(uow, lease.user_id, lease.plan, lease.period, each, now=now)
 
     async def usage(self, uow: UnitOfWork, user_id: UUID, *, now: datetime) -> UsageOfPeriod:
         """What the account used in the period that holds ``now``."""
@@ -109,14 +116,13 @@ class QuotaService:
         period = period_containing(plan.anchor_at, now)
         counters = await uow.quotas.get_period(user_id, period)
         held = await uow.quotas.held(user_id, period, now=now)
-        return UsageOfPeriod(
-            period=period,
-            allowances=_allowances(plan.limits, counters, held),
-            cost_usd=counters.cost_usd if counters else Decimal(0),
-            cache_savings_usd=counters.cache_savings_usd if counters else Decimal(0),
-        )
+        savings = counters.cache_savings_usd if counters else Decimal(0)
+        return UsageOfPeriod(period, _balance(plan.limits, counters, held), savings)
 
-    async def _record(self, uow: UnitOfWork, lease: Lease, call: BilledCall, *, now: datetime) -> None:
+    async def record(
+        self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
+    ) -> None:
+        """Append a call to the ledger and to its day. The plan's counters do not change by this."""
         counts = {
             "messages": call.messages,
             "images": call.images,
@@ -125,7 +131,7 @@ class QuotaService:
             "cached_tokens_read": call.cached_tokens_read,
             "cached_tokens_write": call.cached_tokens_write,
         }
-        owner = {"user_id": lease.user_id, "plan": lease.plan, "model": call.model, "kind": call.kind}
+        owner = {"user_id": user_id, "plan": plan, "model": call.model, "kind": call.kind}
         await uow.turns.add_usage_event(
             {
                 **owner,
@@ -135,7 +141,7 @@ class QuotaService:
                 "message_id": call.message_id,
                 "provider": call.provider,
                 "generation_id": call.generation_id,
-                "period_start": lease.period.start,
+                "period_start": period.start,
                 "created_at": now,
                 "cost_usd": call.cost_usd,
                 "cache_discount_usd": call.cache_discount_usd,
@@ -150,20 +156,26 @@ class QuotaService:
             await uow.turns.add_to_daily({**owner, **counts, **sums, "day": now.date()})
 
 
-def _allowances(limits: PlanLimits, counters: MonthlyUsageQuota | None, held: Reservation) -> tuple[Allowance, ...]:
-    return (
-        Allowance(Meter.MESSAGES, limits.messages_per_month, counters.messages_used if counters else 0, held.messages),
-        Allowance(Meter.TOKENS, limits.tokens_per_month, counters.tokens_used if counters else 0, held.tokens),
-        Allowance(Meter.IMAGES, limits.images_per_month, counters.images_used if counters else 0, held.images),
+def _balance(limits: PlanLimits, counters: MonthlyUsageQuota | None, held: Amounts) -> Balance:
+    def meter(name: Meter, limit: int | Decimal, used: int | Decimal, reserved: int | Decimal) -> Allowance:
+        return Allowance(name, Decimal(limit), Decimal(used), Decimal(reserved))
+
+    used = counters or MonthlyUsageQuota(messages_used=0, tokens_used=0, images_used=0, cost_usd=Decimal(0))
+    return Balance(
+        messages=meter(Meter.MESSAGES, limits.messages_per_month, used.messages_used, held.messages),
+        tokens=meter(Meter.TOKENS, limits.tokens_per_month, used.tokens_used, held.tokens),
+        images=meter(Meter.IMAGES, limits.images_per_month, used.images_used, held.images),
+        cost=meter(Meter.COST, limits.cost_ceiling_usd_per_month, used.cost_usd, held.cost_usd),
     )
 
 
 def _exceeded(allowance: Allowance, period: Period) -> QuotaExceeded:
+    in_money = allowance.meter is Meter.COST
     return QuotaExceeded(
         allowance.refusal,
         meter=allowance.meter.value,
-        limit=allowance.limit,
-        used=allowance.used,
+        limit=float(allowance.limit) if in_money else int(allowance.limit),
+        used=float(allowance.used) if in_money else int(allowance.used),
         resets_at=period.end.isoformat(),
     )
 

@@ -54,12 +54,22 @@ class MeterRead(ReadModel):
     reserved: int
 
 
+class CostMeterRead(ReadModel):
+    """The money a plan may cost the house in a period, in USD."""
+
+    used: Usd
+    limit: Usd
+    remaining: Usd
+    reserved: Usd
+
+
 class UsageOfPeriodRead(ReadModel):
     """What an account used in its current period; ``reserved`` is held by answers still running."""
 
     messages: MeterRead
     tokens: MeterRead
     images: MeterRead
+    cost: CostMeterRead
     total_cost_usd: Usd
     cache_savings_usd: Usd
     period: PeriodRead

@@ -3,7 +3,14 @@
 from fastapi import APIRouter
 
 from app.api.deps import CurrentUser, Subscriptions
-from app.api.schemas.subscriptions import MeterRead, PeriodRead, PlanRead, SubscriptionRead, UsageOfPeriodRead
+from app.api.schemas.subscriptions import (
+    CostMeterRead,
+    MeterRead,
+    PeriodRead,
+    PlanRead,
+    SubscriptionRead,
+    UsageOfPeriodRead,
+)
 
 router = APIRouter(prefix="/subscriptions", tags=["subscriptions"])
 
@@ -24,10 +31,12 @@ async def get_my_subscription(user: CurrentUser, subscriptions: Subscriptions) -
 async def get_my_usage(user: CurrentUser, subscriptions: Subscriptions) -> UsageOfPeriodRead:
     """What one used in the current billing month, and what is left."""
     usage = await subscriptions.usage(user.id)
-    meters = {each.meter.value: MeterRead.model_validate(each) for each in usage.allowances}
     return UsageOfPeriodRead(
-        **meters,
-        total_cost_usd=usage.cost_usd,
+        messages=MeterRead.model_validate(usage.balance.messages),
+        tokens=MeterRead.model_validate(usage.balance.tokens),
+        images=MeterRead.model_validate(usage.balance.images),
+        cost=CostMeterRead.model_validate(usage.balance.cost),
+        total_cost_usd=usage.balance.cost.used,
         cache_savings_usd=usage.cache_savings_usd,
         period=PeriodRead.model_validate(usage.period),
         resets_at=usage.period.end,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.models import MonthlyUsageQuota, QuotaLease
 from app.db.repositories.dialect import insert_or
 from app.domain.periods import Period
-from app.domain.quotas import Reservation
+from app.domain.quotas import Amounts
 
 
 class Quotas:
@@ -43,7 +43,7 @@ class Quotas:
         """The period's counters; ``None`` before its first turn."""
         return await self._session.get(MonthlyUsageQuota, (user_id, period.start))
 
-    async def held(self, user_id: UUID, period: Period, *, now: datetime) -> Reservation:
+    async def held(self, user_id: UUID, period: Period, *, now: datetime) -> Amounts:
         """What running turns hold in this period. Expired leases count for nothing."""
         total = func.coalesce
         query = select(
@@ -58,10 +58,10 @@ class Quotas:
             QuotaLease.period_start == period.start,
         )
         messages, tokens, images, cost = (await self._session.execute(query)).one()
-        return Reservation(int(messages), int(tokens), int(images), cost or Decimal(0))
+        return Amounts(messages=int(messages), tokens=int(tokens), images=int(images), cost_usd=cost or Decimal(0))
 
     async def hold(
-        self, user_id: UUID, lease_id: UUID, period: Period, amounts: Reservation, *, now: datetime, until: datetime
+        self, user_id: UUID, lease_id: UUID, period: Period, amounts: Amounts, *, now: datetime, until: datetime
     ) -> None:
         """Write a lease. The caller holds the period's lock and has checked that the amounts fit."""
         await self._session.execute(
@@ -92,7 +92,7 @@ class Quotas:
         return period_start
 
     async def charge(
-        self, user_id: UUID, period_start: datetime, amounts: Reservation, *, cache_savings_usd: Decimal
+        self, user_id: UUID, period_start: datetime, amounts: Amounts, *, cache_savings_usd: Decimal
     ) -> None:
         """Add what a turn used to its period's counters."""
         await self._session.execute(

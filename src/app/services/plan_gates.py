@@ -1,0 +1,85 @@
+"""Asked once, when a turn opens: does the plan have this, which models may it use, how long may the prompt be."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from app.core.config import Settings, get_settings
+from app.core.errors import AppError
+from app.domain.features import Feature, cheapest_plan_with, has_feature, is_advanced
+from app.domain.plans import PLAN_LIMITS, PlanLimits
+from app.services.openrouter_service import OpenRouterService, openrouter_service
+
+MILLION = Decimal(1_000_000)
+
+
+class FeatureNotAvailable(AppError):
+    """The plan lacks it; ``available_in`` names the cheapest plan that has it."""
+
+    status_code = 403
+    code = "feature_not_available"
+
+    def __init__(self, feature: Feature, limits: PlanLimits, *, what: str) -> None:
+        plan = cheapest_plan_with(feature, PLAN_LIMITS)
+        where = f"It is part of the {plan.value.title()} plan." if plan else "No plan has it."
+        super().__init__(
+            f"{what} is not part of the {limits.plan.value.title()} plan. {where}",
+            feature=feature.value,
+            plan=limits.plan.value,
+            available_in=plan.value if plan else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """The models a turn may use; ``None`` means the settings' defaults. ``notes`` tell what was put in their place."""
+
+    model: str | None
+    fallback_models: Sequence[str] | None
+    notes: tuple[str, ...] = ()
+
+
+class PlanGates:
+    """Every rule that depends on the plan's features, in one place."""
+
+    def __init__(self, *, settings: Callable[[], Settings], openrouter: OpenRouterService) -> None:
+        self._settings = settings
+        self._openrouter = openrouter
+
+    def require(self, feature: Feature, limits: PlanLimits, *, what: str) -> None:
+        """Raise :class:`FeatureNotAvailable` unless the plan has the feature."""
+        if not has_feature(limits, feature):
+            raise FeatureNotAvailable(feature, limits, what=what)
+
+    def choose_models(
+        self, limits: PlanLimits, *, model: str | None, fallback_models: Sequence[str] | None
+    ) -> ModelChoice:
+        """A plan without advanced models gets the free model where none was named; a named advanced one is refused."""
+        if has_feature(limits, Feature.ADVANCED_MODELS):
+            return ModelChoice(model, fallback_models)
+        for named in (*((model,) if model else ()), *(fallback_models or ())):
+            if self.is_advanced(named):
+                self.require(Feature.ADVANCED_MODELS, limits, what=f"The model {named!r}")
+        settings = self._settings()
+        if fallback_models is None:
+            fallback_models = [each for each in settings.default_fallback_models if not self.is_advanced(each)]
+        if model is not None or not self.is_advanced(settings.llm_model):
+            return ModelChoice(model, fallback_models)
+        note = f"{settings.llm_free_model!r} answers on the {limits.plan.value.title()} plan."
+        return ModelChoice(settings.llm_free_model, fallback_models, (note,))
+
+    def is_advanced(self, model: str) -> bool:
+        """Whether a model's output price is above the line; a model nobody knows counts as advanced."""
+        profile = self._openrouter.catalog.get(model)
+        price = profile.prices.base.completion if profile else None
+        per_million = None if price is None else price * MILLION
+        return is_advanced(per_million, self._settings().advanced_model_output_usd_per_m)
+
+    def allows_caching(self, limits: PlanLimits, *, asked: bool) -> tuple[bool, tuple[str, ...]]:
+        """Caching is never refused: a plan without it runs unmarked, with a note."""
+        if not asked or has_feature(limits, Feature.PROMPT_CACHING):
+            return asked, ()
+        return False, (f"Prompt caching is not part of the {limits.plan.value.title()} plan: nothing was cached.",)
+
+
+plan_gates = PlanGates(settings=get_settings, openrouter=openrouter_service)
