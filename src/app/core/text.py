@@ -10,3 +10,8 @@ def is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def storable(text: str) -> str:
+    """The text without the characters that no store can hold."""
+    return text.replace("\0", "").encode(errors="ignore").decode()
