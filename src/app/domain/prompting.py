@@ -1,7 +1,7 @@
 """Puts a prompt together: what never changes first, what is new last, so that the front can be cached."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from uuid import UUID
@@ -45,6 +45,19 @@ def select_history(said: Sequence[Said]) -> list[WireMessage]:
         for each in said
         if (each.id in answered if each.role == "user" else each.is_usable and each.answers in known)
     ]
+
+
+def fit_history(
+    history: Sequence[WireMessage], room: int, tokens_of: Callable[[WireMessage], int]
+) -> Sequence[WireMessage]:
+    """The newest question-and-answer pairs that fit into ``room`` tokens, oldest first."""
+    kept = len(history)
+    while kept >= 2:
+        room -= tokens_of(history[kept - 1]) + tokens_of(history[kept - 2])
+        if room < 0:
+            break
+        kept -= 2
+    return history[kept:]
 
 
 def build_messages(
