@@ -25,6 +25,8 @@ class SSEReader:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Take `piece`; return the data of the events that it completes."""
+        if self._is_one_event(piece):
+            return [piece[6:-2]]
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
@@ -43,6 +45,18 @@ class SSEReader:
         """The stream ended; return the data of an event that was missing only its end."""
         last = self._joined(b"")
         return self._read([last, b""])
+
+    def _is_one_event(self, piece: bytes) -> bool:
+        """Whether a piece is exactly one event of one line, as most are: then there is nothing to put together."""
+        return (
+            self._started
+            and piece.startswith(b"data: ")
+            and piece.find(b"\n") == len(piece) - 2
+            and piece.endswith(b"\n\n")
+            and b"\r" not in piece
+            and len(piece) > 8
+            and not (self._tail or self._data or self._after_cr)
+        )
 
     def _keep(self, piece: bytes) -> None:
         if piece:

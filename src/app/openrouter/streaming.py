@@ -1,12 +1,12 @@
 """Folding: the chunks of a stream, or the one body of a plain answer, become one completion and its deltas."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from app.openrouter.annotations import AnnotationFold
+from app.openrouter.chunks import Choice, Chunk, Delta, decode_chunk
 from app.openrouter.error_reading import read_error
 from app.openrouter.errors import EmptyAnswer, OpenRouterError, TruncatedStream, UnreadableAnswer
 from app.openrouter.reading import as_map, as_maps, as_text, read_usage
@@ -23,22 +23,6 @@ from app.openrouter.types import (
     StreamEvent,
     Usage,
 )
-
-
-class Chunk(msgspec.Struct, gc=False):
-    """The members we read of a chunk or of a whole body; all others are skipped unread. Any of them may be odd."""
-
-    id: Any = None
-    model: Any = None
-    provider: Any = None
-    choices: Any = None
-    usage: msgspec.Raw = msgspec.Raw()  # read once, with exact decimals
-    error: Any = None
-    citations: Any = None
-
-
-_chunk_decoder = msgspec.json.Decoder(Chunk)
-_HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..")
 
 
 class CompletionFold:
@@ -67,7 +51,7 @@ class CompletionFold:
     def feed(self, payload: bytes) -> list[StreamEvent]:
         """Take the JSON of one chunk, or of a whole body; return what it adds."""
         try:
-            chunk = _decode(payload)
+            chunk = decode_chunk(payload)
         except msgspec.DecodeError as error:
             raise self.failed(UnreadableAnswer("OpenRouter sent something that is not JSON.")) from error
         self._read_head(chunk)
@@ -75,16 +59,18 @@ class CompletionFold:
         if not self._started:
             self._started = True
             events.append(GenerationStarted(self.generation_id, self.model, self.provider))
-        choice = as_map(chunk.choices[0]) if isinstance(chunk.choices, list) and chunk.choices else {}
-        events.extend(self._read_choice(choice))
+        choice = chunk.choice
+        if choice is not None:
+            self._read_choice(choice, events)
         if chunk.citations:
             events.extend(self._annotations.cite(chunk.citations))
-        self._raise_error(chunk.error, choice)
+        if chunk.error or self.finish_reason == "error" or (choice is not None and choice.error):
+            self._raise_error(chunk.error or (choice and choice.error))
         return events
 
     def close(self) -> list[StreamEvent]:
         """Nothing more comes; return what was held back, or found in the wrong place."""
-        events = list(self._add(*self._think_tags.close()))
+        events = self._add(*self._think_tags.close())
         if not self._content:
             reasoning, answer = answer_in_thinking(self._reasoning.decode())
             self._reasoning[:] = reasoning.encode()
@@ -132,66 +118,65 @@ class CompletionFold:
         return error
 
     def _read_head(self, chunk: Chunk) -> None:
-        self.generation_id = as_text(chunk.id) or self.generation_id
-        self.model = as_text(chunk.model) or self.model
-        self.provider = as_text(chunk.provider) or self.provider
+        # Nearly always the same as before: comparing is cheaper than reading.
+        if chunk.id != self.generation_id:
+            self.generation_id = as_text(chunk.id) or self.generation_id
+        if chunk.model != self.model:
+            self.model = as_text(chunk.model) or self.model
+        if chunk.provider != self.provider:
+            self.provider = as_text(chunk.provider) or self.provider
         if chunk.usage:
             self.usage = read_usage(chunk.usage) or self.usage
 
-    def _read_choice(self, choice: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        self.finish_reason = as_text(choice.get("finish_reason")) or self.finish_reason
-        self.native_finish_reason = as_text(choice.get("native_finish_reason")) or self.native_finish_reason
-        delta = as_map(choice.get("delta") or choice.get("message"))
-        has_more = len(delta) > ("role" in delta) + ("content" in delta)  # seldom: most chunks are text alone
-        if has_more:
-            yield from self._read_reasoning(delta)
-        if content := _plain_text(delta.get("content")):
-            yield from self._add(*self._think_tags.feed(content))
-        if has_more:
-            yield from self._read_attachments(delta)
+    def _read_choice(self, choice: Choice, events: list[StreamEvent]) -> None:
+        if choice.finish_reason is not None:
+            self.finish_reason = as_text(choice.finish_reason) or self.finish_reason
+        if choice.native_finish_reason is not None:
+            self.native_finish_reason = as_text(choice.native_finish_reason) or self.native_finish_reason
+        delta = choice.delta or choice.message
+        if delta is None:
+            return
+        if delta.has_reasoning:
+            events.extend(self._read_reasoning(delta))
+        if delta.content:
+            reasoning, content = self._think_tags.feed(_plain_text(delta.content))
+            events.extend(self._add(reasoning, content))
+        if delta.has_attachments:
+            events.extend(self._read_attachments(delta))
 
-    def _read_reasoning(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        details = as_maps(delta.get("reasoning_details"))
+    def _read_reasoning(self, delta: Delta) -> list[StreamEvent]:
+        details = as_maps(delta.reasoning_details)
         for detail in details:
             self._reasoning_details.feed(detail)
-        reasoning = as_text(delta.get("reasoning")) or as_text(delta.get("reasoning_content")) or _readable(details)
-        yield from self._add(reasoning, "")
+        reasoning = as_text(delta.reasoning) or as_text(delta.reasoning_content) or _readable(details)
+        return self._add(reasoning, "")
 
-    def _add(self, reasoning: str, content: str) -> Iterator[StreamEvent]:
+    def _add(self, reasoning: str, content: str) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
         if reasoning:
             self._reasoning += reasoning.encode()
-            yield ReasoningDelta(reasoning)
+            events.append(ReasoningDelta(reasoning))
         if content:
             self._content += content.encode()
-            yield ContentDelta(content)
+            events.append(ContentDelta(content))
+        return events
 
-    def _read_attachments(self, delta: Mapping[str, Any]) -> Iterator[StreamEvent]:
-        if refusal := as_text(delta.get("refusal")):
+    def _read_attachments(self, delta: Delta) -> Iterator[StreamEvent]:
+        if refusal := as_text(delta.refusal):
             self._refusal += refusal.encode()
             yield RefusalDelta(refusal)
-        for image in as_maps(delta.get("images")):
+        for image in as_maps(delta.images):
             if url := as_text(as_map(image.get("image_url")).get("url")):
                 self._images.append(url)
                 yield ImageDelta(url)
-        yield from self._annotations.feed(delta.get("annotations"))
-        for piece in as_maps(delta.get("tool_calls")):
+        yield from self._annotations.feed(delta.annotations)
+        for piece in as_maps(delta.tool_calls):
             if call := self._tool_calls.feed(piece):
                 yield call
 
-    def _raise_error(self, error: Any, choice: Mapping[str, Any]) -> None:
-        found = error or choice.get("error")
-        if found:
-            raise self.failed(read_error(found, provider=self.provider, model=self.model))
-        if self.finish_reason == "error":
-            raise self.failed(read_error({"message": "The model's host failed while answering."}))
-
-
-def _decode(payload: bytes) -> Chunk:
-    try:
-        return _chunk_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # A broken character, or an emoji cut into its two halves, is no reason to lose the answer.
-        return _chunk_decoder.decode(_HALF_CHARACTER.sub(r"\\ufffd", payload.decode(errors="replace")))
+    def _raise_error(self, error: Any) -> None:
+        told = error or {"message": "The model's host failed while answering."}
+        raise self.failed(read_error(told, provider=self.provider, model=self.model))
 
 
 def _plain_text(content: Any) -> str:
