@@ -54,7 +54,7 @@ class Settings(BaseSettings):
 
     app_env: AppEnv = AppEnv.DEVELOPMENT
     data_dir: Path = Path("data")
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)  # it may hold a password
     database_pool_size: int = Field(default=10, ge=1, le=500)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
@@ -80,9 +80,9 @@ class Settings(BaseSettings):
     openrouter_total_timeout_seconds: float = Field(default=600.0, gt=0)
 
     llm_provider: Literal["openrouter"] = "openrouter"
-    llm_model: str = "anthropic/claude-3.5-sonnet"
+    llm_model: str = Field(default="anthropic/claude-3.5-sonnet", min_length=1)
     llm_free_model: str = "openai/gpt-4o-mini"
-    llm_title_model: str = "openai/gpt-4o-mini"
+    llm_title_model: str = Field(default="openai/gpt-4o-mini", min_length=1)
     advanced_model_output_usd_per_m: Decimal = Field(default=Decimal(5), ge=0)
     llm_temperature: float = Field(default=0.7, ge=0, le=2)
     llm_max_tokens: int = Field(default=4096, ge=1, le=1_000_000)
@@ -166,7 +166,10 @@ class Settings(BaseSettings):
             return self.jwt_secret.get_secret_value()
         if not self.jwt_secret_file.exists():
             _write_once(self.jwt_secret_file, secrets.token_urlsafe(48))
-        return self.jwt_secret_file.read_text()
+        secret = self.jwt_secret_file.read_text()
+        if len(secret.encode()) < MIN_JWT_SECRET_BYTES:
+            raise ConfigurationError(f"{self.jwt_secret_file} is too short for a secret: remove it to get a new one.")
+        return secret
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -54,7 +54,7 @@ class InvalidToken(Exception):
 class AccessTokens:
     """Issues and reads the short-lived signed tokens every request carries."""
 
-    secret: str
+    secret: str = field(repr=False)
     issuer: str
     audience: str
     lifetime: timedelta
@@ -97,7 +97,7 @@ class RefreshToken:
 
     user_id: UUID
     token_id: UUID
-    secret: str
+    secret: str = field(repr=False)
 
     @classmethod
     def make(cls, user_id: UUID, token_id: UUID) -> "RefreshToken":
