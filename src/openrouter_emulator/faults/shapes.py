@@ -73,6 +73,23 @@ def lost_reasoning_details(payload: Payload, _parameters: Parameters) -> Payload
     return _in_message(payload, lambda message: message | {"reasoning_details": []})
 
 
+@fault(
+    "reasoning_format",
+    Stage.PAYLOAD,
+    "the `format` of all reasoning details: null, or any text such as unknown",
+    quirks=(25,),
+    form="null",
+)
+def reasoning_format(payload: Payload, parameters: Parameters) -> Payload:
+    form = None if parameters.text("form") == "null" else parameters.text("form")
+
+    def rename(message: Payload) -> Payload:
+        details = [detail | {"format": form} for detail in message.get("reasoning_details") or ()]
+        return message | {"reasoning_details": details} if details else message
+
+    return _in_message(payload, rename)
+
+
 @fault("image_index", Stage.PAYLOAD, "pictures carry an `index`, as in late 2025", quirks=(43,))
 def image_index(payload: Payload, _parameters: Parameters) -> Payload:
     def number(message: Payload) -> Payload:
