@@ -11,6 +11,7 @@ from app.services.assembly import Services
 from app.services.auth_service import AuthService
 from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
+from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
 from app.services.subscription_service import SubscriptionService
 
@@ -38,6 +39,10 @@ def _get_conversations(services: AppServices) -> ConversationService:
     return services.conversations
 
 
+def _get_models(services: AppServices) -> ModelsService:
+    return services.models
+
+
 def _get_presets(services: AppServices) -> PresetsService:
     return services.presets
 
@@ -49,6 +54,7 @@ def _get_subscriptions(services: AppServices) -> SubscriptionService:
 Auth = Annotated[AuthService, Depends(_get_auth)]
 Chat = Annotated[EnhancedChatService, Depends(_get_chat)]
 Conversations = Annotated[ConversationService, Depends(_get_conversations)]
+Models = Annotated[ModelsService, Depends(_get_models)]
 Presets = Annotated[PresetsService, Depends(_get_presets)]
 Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]
 

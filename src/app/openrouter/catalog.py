@@ -75,6 +75,15 @@ class Catalog:
         first, second = self.get(one), self.get(other)
         return one == other or (first is not None and second is not None and _target(first) == _target(second))
 
+    def retired_ids(self) -> dict[str, list[str]]:
+        """By the id of a living model, the retired ids it answers for."""
+        found: dict[str, list[str]] = {}
+        for retired in RETIRED:
+            resolved = self.resolve(retired)
+            if resolved is not None and resolved.is_replaced:
+                found.setdefault(resolved.id, []).append(retired)
+        return found
+
     def updated(self, live: Iterable[ModelProfile]) -> "Catalog":
         """This catalogue as a floor, with the `live` rows over it."""
         return Catalog({**self._by_id, **{model.id: model for model in live}}.values())

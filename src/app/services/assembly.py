@@ -10,6 +10,7 @@ from app.services.auth_service import AuthService, auth_service
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.generation_hub import GenerationHub, generation_hub
+from app.services.models_service import ModelsService, models_service
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates
 from app.services.presets_service import PresetsService, presets_service
@@ -28,6 +29,7 @@ class Services:
     auth: AuthService
     chat: EnhancedChatService
     conversations: ConversationService
+    models: ModelsService
     presets: PresetsService
     subscriptions: SubscriptionService
 
@@ -42,6 +44,7 @@ class Services:
             auth=auth_service,
             chat=enhanced_chat_service,
             conversations=conversation_service,
+            models=models_service,
             presets=presets_service,
             subscriptions=subscription_service,
         )
@@ -56,6 +59,7 @@ class Services:
         database = Database(lambda: settings.resolved_database_url, lambda: settings.database_pool_size)
         openrouter = OpenRouterService(settings=read_settings)
         quotas = QuotaService(settings=read_settings)
+        gates = PlanGates(settings=read_settings, openrouter=openrouter)
         hub = GenerationHub()
         return cls(
             settings=settings,
@@ -68,7 +72,7 @@ class Services:
                 database=database,
                 openrouter=openrouter,
                 quotas=quotas,
-                gates=PlanGates(settings=read_settings, openrouter=openrouter),
+                gates=gates,
                 hub=hub,
                 clock=clock,
             ),
@@ -78,6 +82,7 @@ class Services:
                 openrouter=openrouter,
                 clock=clock,
             ),
+            models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
             subscriptions=SubscriptionService(database=database, quotas=quotas, clock=clock),
         )

@@ -11,9 +11,11 @@ from app.core.config import Settings, get_settings
 from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
+from app.openrouter.account import Credits, KeyInfo
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
+from app.openrouter.errors import OpenRouterError
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
 from app.openrouter.prompt_cache import CacheStrategy, plan_cache
@@ -63,6 +65,11 @@ class OpenRouterService:
     def listed_models(self) -> frozenset[str] | None:
         """The ids OpenRouter itself listed last; ``None`` as long as it could not be asked."""
         return self._live_catalog.listed
+
+    @property
+    def catalog_error(self) -> OpenRouterError | None:
+        """Why OpenRouter's list could not be had when it was asked for last."""
+        return self._live_catalog.last_error
 
     async def refresh_catalog(self) -> Catalog:
         """Ask OpenRouter for its models if the copy at hand is old; a failure leaves the copy as it is."""
@@ -139,6 +146,14 @@ class OpenRouterService:
             prompt=max(price for price in (*prompt, *written) if price is not None),
             completion=max(each.completion for each in rates if each.completion is not None),
         )
+
+    async def get_key(self) -> KeyInfo:
+        """The limits of the key in use; raises the wire's own errors."""
+        return await self._open_client().get_key()
+
+    async def get_credits(self) -> Credits:
+        """The account's credits; raises the wire's own errors."""
+        return await self._open_client().get_credits()
 
     def require_model(self, model: str, *, name: str = "model") -> str:
         """The id to send for a model somebody names; raises ``InvalidField`` naming the field ``name``."""

@@ -1,0 +1,31 @@
+"""The command line: `wisqu --help`."""
+
+import sys
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from app.cli import doctor, models, server, users
+from app.core.config import ConfigurationError
+from app.core.errors import AppError
+from app.demo import DemoRefused
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Run and look after WisQu."
+)
+for _command in (server.demo, server.serve, server.migrate, server.seed, doctor.doctor):
+    app.command()(_command)
+app.add_typer(users.app, name="users")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Entry of `wisqu`: mistakes of the operator are one sentence, not a stack trace."""
+    try:
+        app()
+    except (AppError, ConfigurationError, DemoRefused) as error:
+        sys.exit(str(error))
+    except DBAPIError as error:
+        sys.exit(f"The database refused: {error.orig}. Is it up to date? `wisqu migrate` brings it there.")
+    except OSError as error:
+        sys.exit(f"The system refused: {error}")
