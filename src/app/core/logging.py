@@ -36,7 +36,9 @@ def configure_logging(*, level: str, style: Literal["console", "json"]) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    # Libraries tell at DEBUG what they carry (aiosqlite: every SQL parameter), so DEBUG is for our own words only.
+    root.setLevel(max(logging.getLevelNamesMapping()[level], logging.INFO))
+    logging.getLogger("app").setLevel(level)
     # The request line is logged by our own middleware, with the request id and without the query string.
     logging.getLogger("uvicorn.access").disabled = True
     for name in ("uvicorn", "uvicorn.error"):
