@@ -78,7 +78,7 @@ def create_emulator(settings: EmulatorSettings | None = None) -> Starlette:
     app = Starlette(
         routes=[Mount(API_PREFIX, routes=API_ROUTES), Mount(CONTROL_PREFIX, routes=CONTROL_ROUTES)],
         middleware=[Middleware(RequestRecorder, log=emulator.requests)],
-        exception_handlers={ApiError: answer_with_error, HTTPException: _answer_unrouted},
+        exception_handlers={ApiError: answer_with_error, HTTPException: _answer_unrouted, Exception: _answer_bug},
     )
     app.state.emulator = emulator
     return app
@@ -88,3 +88,8 @@ async def _answer_unrouted(request: Request, error: Exception) -> Response:
     """Unknown paths and methods in the envelope of every other error."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     return await answer_with_error(request, ApiError(error.status_code, error.detail))
+
+
+async def _answer_bug(request: Request, _error: Exception) -> Response:
+    """A defect of the emulator itself: the traceback goes to stderr."""
+    return await answer_with_error(request, ApiError(500, "Internal Server Error"))

@@ -67,7 +67,9 @@ async def add_fault(request: Request) -> Response:
 
 async def remove_faults(request: Request) -> Response:
     """One by `?id=`, or all."""
-    rule_id = request.query_params.get("id")
+    rule_id = request.query_params.get("id", "")
+    if rule_id and not rule_id.isdecimal():
+        raise ApiError(400, "'id' must be the number of a standing order")
     return json_response({"removed": _emulator(request).faults.remove(int(rule_id) if rule_id else None)})
 
 

@@ -1,6 +1,8 @@
 """Faults by name: that each can be produced, that they combine, and that the books stay right."""
 
+import asyncio
 import json
+import time
 import zlib
 from decimal import Decimal
 from typing import Any
@@ -85,6 +87,34 @@ class TestCutStreams:
         response = await ask(api, "cut_inside_event=3")
         with pytest.raises(UnicodeDecodeError):
             response.content.decode()
+
+
+class TestStalls:
+    async def test_heartbeats_go_on_until_the_client_leaves(
+        self, api: httpx2.AsyncClient, emulator: EmulatorProcess
+    ) -> None:
+        headers, comments = {"X-Emulator-Fault": "heartbeat_forever=3"}, 0
+        async with api.stream("POST", "/chat/completions", json=STREAM, headers=headers) as response:
+            async for line in response.aiter_lines():
+                comments += line.startswith(":")
+                if comments == 3:
+                    break
+        for _ in range(20):
+            (exchange,) = emulator.requests()
+            if exchange["client_disconnected"]:
+                break
+            await asyncio.sleep(0.05)
+        assert exchange["client_disconnected"]
+        assert exchange["content_tokens_sent"] == 3
+
+    async def test_a_stall_comes_after_the_tokens_it_names(self, api: httpx2.AsyncClient) -> None:
+        headers, arrivals = {"X-Emulator-Fault": "stall_after_tokens=5; seconds=0.4"}, []
+        async with api.stream("POST", "/chat/completions", json=STREAM, headers=headers) as response:
+            async for line in response.aiter_lines():
+                if joined_content(parse_events(line)):
+                    arrivals.append(time.monotonic())
+        assert arrivals[5] - arrivals[4] > 0.3
+        assert arrivals[4] - arrivals[0] < 0.3
 
 
 class TestWholeBodies:

@@ -36,6 +36,13 @@ class TestBody:
             ({"model": "openai/gpt-none"}, "openai/gpt-none is not a valid model ID"),
             ({"models": ["openai/gpt-5", "no/such"]}, "no/such is not a valid model ID"),
             ({"reasoning": {"effort": "low"}, "reasoning_effort": "high"}, "reasoning_effort"),
+            ({"reasoning": {"effort": "lots"}}, "$.reasoning.effort"),
+            ({"tools": [{"type": "function"}]}, "function"),
+            ({"plugins": [{"enabled": True}]}, "$.plugins[0]"),
+            ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "$.messages[0].content[0]"),
+            ({"image_config": {"aspect_ratio": "wide"}}, "$.image_config.aspect_ratio"),
+            ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "json_schema"),
+            ({"provider": {"max_price": {"prompt": "cheap"}}}, "max_price"),
         ],
     )
     async def test_a_wrong_field_is_named(

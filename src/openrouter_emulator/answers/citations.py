@@ -33,7 +33,8 @@ def search_fee(options: dict[str, Any], model: Model) -> Decimal:
 
 def cite(text: str, question: str, options: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Citations with offsets into the text, one per result; all sites are examples."""
-    count = min(int(options.get("max_results", DEFAULT_RESULTS)), 3)
+    wanted = options.get("max_results")
+    count = min(wanted if isinstance(wanted, int) else DEFAULT_RESULTS, 3)
     lines = [line for line in text.split("\n") if line][:count]
     return tuple(_citation(text, line, question, number) for number, line in enumerate(lines, start=1))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openrouter_emulator.answers.pattern import matching_text
+from openrouter_emulator.http.errors import ApiError
 
 MAX_DEPTH = 6
 FORMATS = {
@@ -29,7 +30,11 @@ class SchemaWriter:
         self._chance = chance
 
     def write(self) -> Any:
-        return self._value(self._root, name="value", depth=0)
+        """400 for a schema that is none."""
+        try:
+            return self._value(self._root, name="value", depth=0)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ApiError(400, f"Invalid schema: {error}", metadata={"error_type": "invalid_request"}) from None
 
     def _value(self, schema: Any, *, name: str, depth: int) -> Any:
         if not isinstance(schema, Mapping):

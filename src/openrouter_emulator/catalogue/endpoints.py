@@ -60,7 +60,7 @@ def _number(query: QueryParams, name: str, default: int) -> int:
     value = query.get(name)
     if value is None:
         return default
-    if not value.isdigit():
+    if not value.isdecimal():
         raise ApiError(400, f"{name} must be a non-negative integer")
     return int(value)
 
@@ -93,7 +93,7 @@ def _by_author(value: str) -> Test:
 
 
 def _by_context(value: str) -> Test:
-    if not value.isdigit():
+    if not value.isdecimal():
         raise ApiError(400, "context must be a non-negative integer")
     return lambda model: model.context_length >= int(value)
 
@@ -102,6 +102,7 @@ def _by_price(at_most: bool) -> Callable[[str], Test]:
     def make(value: str) -> Test:
         try:
             bound = Decimal(value) / PER_MILLION
+            bound.compare_signal(Decimal(0))  # refuses NaN
         except ArithmeticError:
             raise ApiError(400, "a price must be a number of USD per million tokens") from None
         return lambda model: (

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from openrouter_emulator.chat.parts import MESSAGE_SHAPES, REQUEST_SHAPES, FunctionTool, check_shapes
 from openrouter_emulator.http.errors import ApiError
 
+Price = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 MAX_MODELS = 3
 MAX_STOPS = 4
 MAX_METADATA = 16
@@ -33,6 +35,13 @@ class Message(msgspec.Struct):
         return "\n".join(str(part.get("text", "")) for part in self.parts if part.get("type") == "text")
 
 
+class Sort(msgspec.Struct):
+    """`partition: none` sorts the hosts of all models together."""
+
+    by: str
+    partition: Annotated[str, Meta(pattern="^(model|none)$")] | None = None
+
+
 class ProviderPreferences(msgspec.Struct, forbid_unknown_fields=True):
     """Which hosts may serve, and in which order; the one strict object of the body."""
 
@@ -45,10 +54,10 @@ class ProviderPreferences(msgspec.Struct, forbid_unknown_fields=True):
     zdr: bool | None = None
     enforce_distillable_text: bool | None = None
     quantizations: list[str] | None = None
-    sort: str | dict[str, Any] | None = None
+    sort: str | Sort | None = None
     preferred_min_throughput: float | dict[str, float] | None = None
     preferred_max_latency: float | dict[str, float] | None = None
-    max_price: dict[str, str | float | int] | None = None
+    max_price: dict[str, Price | float | int] | None = None
     options: dict[str, Any] | None = None
 
 
@@ -125,12 +134,22 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     """A checked body, or the 400 it deserves."""
     try:
         request = _decoder.decode(body)
+        _check_parts(request)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"Input validation failed: {error}") from None
     except msgspec.DecodeError as error:
         raise ApiError(400, f"Invalid JSON in request body: {error}") from None
     _check_bounds(request)
     return request
+
+
+def _check_parts(request: ChatRequest) -> None:
+    check_shapes(request, REQUEST_SHAPES)
+    for index, message in enumerate(request.messages):
+        check_shapes(message, MESSAGE_SHAPES, f"$.messages[{index}]")
+    for tool in request.tools or ():
+        if tool["type"] == "function":
+            msgspec.convert(tool, FunctionTool)
 
 
 def _check_bounds(request: ChatRequest) -> None:

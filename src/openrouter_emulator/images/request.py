@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from openrouter_emulator.chat.parts import ImageSize, Ratio
 from openrouter_emulator.chat.request import ProviderPreferences
 from openrouter_emulator.http.errors import ApiError
 from openrouter_emulator.images.offer import ImageOffer, picture_size
@@ -17,8 +18,8 @@ class ImageRequest(msgspec.Struct):
     prompt: Annotated[str, Meta(min_length=1)]
     n: Annotated[int, Meta(ge=1, le=10)] | None = None
     resolution: Annotated[str, Meta(pattern="^(512|768|1K|1.5K|2K|4K)$")] | None = None
-    aspect_ratio: str | None = None
-    size: str | None = None
+    aspect_ratio: Ratio | None = None
+    size: ImageSize | None = None
     quality: Annotated[str, Meta(pattern="^(auto|low|medium|high|xhigh|max)$")] | None = None
     output_format: Annotated[str, Meta(pattern="^(png|jpeg|webp|svg)$")] | None = None
     background: Annotated[str, Meta(pattern="^(auto|transparent|opaque)$")] | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from openrouter_emulator.catalogue.hosts import Host, HostDirectory
 from openrouter_emulator.catalogue.models import Model
-from openrouter_emulator.chat.request import ChatRequest, ProviderPreferences
+from openrouter_emulator.chat.request import ChatRequest, ProviderPreferences, Sort
 from openrouter_emulator.clock import Clock
 from openrouter_emulator.faults.active import ActiveFaults
 from openrouter_emulator.http.errors import ApiError
@@ -124,9 +124,9 @@ class Router:
 
 
 def sort_of(wishes: ProviderPreferences) -> str | None:
-    return wishes.sort.get("by") if isinstance(wishes.sort, dict) else wishes.sort
+    return wishes.sort.by if isinstance(wishes.sort, Sort) else wishes.sort
 
 
 def is_partition_free(wishes: ProviderPreferences) -> bool:
     """Whether the hosts of all models are sorted together."""
-    return isinstance(wishes.sort, dict) and wishes.sort.get("partition") == "none"
+    return isinstance(wishes.sort, Sort) and wishes.sort.partition == "none"
