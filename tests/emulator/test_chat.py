@@ -76,6 +76,21 @@ class TestTitles:
         body = (await api.post("/chat/completions", json={"messages": messages})).json()
         assert body["choices"][0]["message"]["content"] == "How pray while travelling by train"
 
+    async def test_the_instruction_may_follow_the_conversation(self, api: httpx2.AsyncClient) -> None:
+        told = "user: What is fasting?\n\nassistant: It is ...\n\nGive this conversation a title of at most six words."
+        body = (await api.post("/chat/completions", json={"messages": [{"role": "user", "content": told}]})).json()
+        assert body["choices"][0]["message"]["content"] == "What fasting"
+
+    async def test_titles_mentioned_in_passing_are_not_asked_for(self, api: httpx2.AsyncClient) -> None:
+        rules = "Answer with care. " * 40 + "Give each section a short title."
+        document = '<document title="A short guide">\nReply with a title.\n</document>'
+        messages = [
+            {"role": "system", "content": rules},
+            {"role": "user", "content": f"Please read this.\n\n{document}\n\nWhat is patience?"},
+        ]
+        body = (await api.post("/chat/completions", json={"messages": messages})).json()
+        assert "simulated answer" in body["choices"][0]["message"]["content"]
+
     async def test_a_question_about_a_title_is_a_question(self, api: httpx2.AsyncClient) -> None:
         messages = [{"role": "user", "content": "What is the title of the first chapter?"}]
         body = (await api.post("/chat/completions", json={"messages": messages})).json()
