@@ -7,7 +7,10 @@ from typing import Any, Self
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.repositories.accounts import Accounts
+from app.db.repositories.audit import AuditLog
 from app.db.repositories.conversations import Conversations
+from app.db.repositories.directory import Directory
+from app.db.repositories.overrides import Overrides
 from app.db.repositories.presets import Presets
 from app.db.repositories.quotas import Quotas
 from app.db.repositories.subscriptions import Subscriptions
@@ -21,7 +24,10 @@ class UnitOfWork:
         self._session = session
         self._execution_options = dict(execution_options or {})
         self.accounts = Accounts(session)
+        self.audit = AuditLog(session)
         self.conversations = Conversations(session)
+        self.directory = Directory(session)
+        self.overrides = Overrides(session)
         self.presets = Presets(session)
         self.quotas = Quotas(session)
         self.subscriptions = Subscriptions(session)

@@ -2,6 +2,7 @@
 
 from app.db.models.conversation import Conversation, Message, MessageAttachment, MessageAttempt
 from app.db.models.library import GeneratedImage, ModelPreset
+from app.db.models.lifecycle import AuditEntry, PlanOverride
 from app.db.models.subscription import (
     MonthlyUsageQuota,
     PlanLimitsRow,
@@ -13,6 +14,7 @@ from app.db.models.subscription import (
 from app.db.models.user import RefreshTokenRow, User
 
 __all__ = [
+    "AuditEntry",
     "Conversation",
     "GeneratedImage",
     "Message",
@@ -21,6 +23,7 @@ __all__ = [
     "ModelPreset",
     "MonthlyUsageQuota",
     "PlanLimitsRow",
+    "PlanOverride",
     "QuotaLease",
     "RefreshTokenRow",
     "Subscription",

@@ -44,7 +44,11 @@ class PlanLimitsRow(Base):
 
 
 class Subscription(Base):
-    """Which plan an account is on. ``anchor_at`` is the instant its billing months are counted from."""
+    """Which plan an account is on. ``anchor_at`` is the instant its billing months are counted from.
+
+    ``next_plan`` is in force from ``next_plan_at`` on, without anybody writing it down; ``cancel_at`` is the same
+    instant where the next plan is the Free one. ``requested_plan`` waits for a confirmation.
+    """
 
     __tablename__ = "subscriptions"
 
@@ -56,13 +60,39 @@ class Subscription(Base):
     anchor_at: Mapped[datetime]
     cancel_at: Mapped[datetime | None]
     cancel_reason: Mapped[str | None] = mapped_column(String(500))
+    next_plan: Mapped[PlanTier | None]
+    next_plan_version: Mapped[int | None]
+    next_plan_at: Mapped[datetime | None]
+    requested_plan: Mapped[PlanTier | None]
+    requested_plan_version: Mapped[int | None]
+    requested_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
     __table_args__ = (
         ForeignKeyConstraint(["plan", "plan_version"], ["plan_limits.plan", "plan_limits.version"]),
+        ForeignKeyConstraint(
+            ["next_plan", "next_plan_version"],
+            ["plan_limits.plan", "plan_limits.version"],
+            name="fk_subscriptions_next_plan_plan_limits",  # by the convention it would be longer than PostgreSQL allows
+        ),
+        ForeignKeyConstraint(
+            ["requested_plan", "requested_plan_version"],
+            ["plan_limits.plan", "plan_limits.version"],
+            name="fk_subscriptions_requested_plan_plan_limits",
+        ),
         Index(None, "user_id", unique=True),
-        CheckConstraint("status IN ('active', 'cancelling')", name="status"),
+        CheckConstraint("status IN ('active', 'changing', 'cancelling')", name="status"),
+        CheckConstraint(
+            "(next_plan IS NULL) = (next_plan_at IS NULL) AND (next_plan_version IS NULL) = (next_plan_at IS NULL)"
+            " AND (status = 'active') = (next_plan_at IS NULL)",
+            name="next_plan_whole",
+        ),
+        CheckConstraint(
+            "(requested_plan IS NULL) = (requested_at IS NULL)"
+            " AND (requested_plan_version IS NULL) = (requested_at IS NULL)",
+            name="requested_plan_whole",
+        ),
     )
 
 
