@@ -56,9 +56,14 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
         settings = services.settings
         configure_logging(level=settings.log_level, style=settings.log_format)
         _warn_about_development(settings)
-        catalog_keeper = asyncio.create_task(services.openrouter.keep_catalog_fresh())
+        background = [
+            asyncio.create_task(services.openrouter.keep_catalog_fresh(), name="model catalogue"),
+            asyncio.create_task(services.reconciliation.run_forever(), name="reconciliation"),
+        ]
         yield
-        catalog_keeper.cancel()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await services.aclose()
 
     return lifespan

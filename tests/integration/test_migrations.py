@@ -53,6 +53,8 @@ def test_the_tables_of_the_product_stand_under_their_names() -> None:
         "quota_leases",
         "usage_events",
         "usage_daily",
+        "unbilled_calls",
+        "idempotency_keys",
         "generated_images",
         "model_presets",
     }

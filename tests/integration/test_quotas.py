@@ -37,8 +37,9 @@ class Bench:
     async def reserve(self, ask: TurnAsk = SHORT, *, now: datetime = NOW) -> Lease:
         async with self.database.unit_of_work() as uow:
             plan = await uow.subscriptions.require_plan(self.user_id)
-            until = now + timedelta(minutes=10)
-            lease = await self.quotas.reserve(uow, self.user_id, plan, ask, now=now, until=until)
+            lease = await self.quotas.reserve(
+                uow, self.user_id, plan, ask, message_id=new_id(), model="openai/gpt-4o", now=now
+            )
             await uow.commit()
         return lease
 
@@ -184,7 +185,7 @@ async def test_a_released_lease_gives_everything_back(bench: Bench) -> None:
 
 async def test_an_expired_lease_counts_for_nothing_but_still_settles_once(bench: Bench) -> None:
     lease = await bench.reserve()
-    later = NOW + timedelta(minutes=11)
+    later = NOW + timedelta(seconds=61)
 
     assert (await bench.messages(now=later)).reserved == 0
     assert await bench.settle(lease, now=later)

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
     shutdown_grace_seconds: float = Field(default=20.0, ge=0)
 
+    quota_lease_seconds: float = Field(default=60.0, ge=1, le=3600)
+    reconcile_interval_seconds: float = Field(default=15.0, gt=0)
+
     jwt_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
     jwt_issuer: str = "wisqu"
     jwt_audience: str = "wisqu-api"

@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.repositories.accounts import Accounts
 from app.db.repositories.audit import AuditLog
+from app.db.repositories.bills import Bills
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
+from app.db.repositories.idempotency import IdempotencyKeys
 from app.db.repositories.overrides import Overrides
 from app.db.repositories.presets import Presets
 from app.db.repositories.quotas import Quotas
@@ -25,8 +27,10 @@ class UnitOfWork:
         self._execution_options = dict(execution_options or {})
         self.accounts = Accounts(session)
         self.audit = AuditLog(session)
+        self.bills = Bills(session)
         self.conversations = Conversations(session)
         self.directory = Directory(session)
+        self.idempotency = IdempotencyKeys(session)
         self.overrides = Overrides(session)
         self.presets = Presets(session)
         self.quotas = Quotas(session)

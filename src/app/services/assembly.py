@@ -10,11 +10,13 @@ from app.services.auth_service import AuthService, auth_service
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.generation_hub import GenerationHub, generation_hub
+from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.models_service import ModelsService, models_service
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates
 from app.services.presets_service import PresetsService, presets_service
 from app.services.quota_service import QuotaService
+from app.services.reconciliation_service import ReconciliationService, reconciliation_service
 from app.services.subscription_service import SubscriptionService, subscription_service
 
 
@@ -26,11 +28,13 @@ class Services:
     database: Database
     openrouter: OpenRouterService
     hub: GenerationHub
+    leases: LeaseKeeper
     auth: AuthService
     chat: EnhancedChatService
     conversations: ConversationService
     models: ModelsService
     presets: PresetsService
+    reconciliation: ReconciliationService
     subscriptions: SubscriptionService
 
     @classmethod
@@ -46,6 +50,8 @@ class Services:
             conversations=conversation_service,
             models=models_service,
             presets=presets_service,
+            reconciliation=reconciliation_service,
+            leases=lease_keeper,
             subscriptions=subscription_service,
         )
 
@@ -60,12 +66,14 @@ class Services:
         openrouter = OpenRouterService(settings=read_settings)
         quotas = QuotaService(settings=read_settings)
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
+        leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
         hub = GenerationHub()
         return cls(
             settings=settings,
             database=database,
             openrouter=openrouter,
             hub=hub,
+            leases=leases,
             auth=AuthService(settings=read_settings, database=database, clock=clock),
             chat=EnhancedChatService(
                 settings=read_settings,
@@ -73,6 +81,7 @@ class Services:
                 openrouter=openrouter,
                 quotas=quotas,
                 gates=gates,
+                leases=leases,
                 hub=hub,
                 clock=clock,
             ),
@@ -80,15 +89,20 @@ class Services:
                 settings=read_settings,
                 database=database,
                 openrouter=openrouter,
+                quotas=quotas,
                 clock=clock,
             ),
             models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
+            reconciliation=ReconciliationService(
+                settings=read_settings, database=database, openrouter=openrouter, quotas=quotas, clock=clock
+            ),
             subscriptions=SubscriptionService(database=database, quotas=quotas, clock=clock),
         )
 
     async def aclose(self) -> None:
         """Let running answers finish within the grace time, then close connections."""
         await self.hub.drain(self.settings.shutdown_grace_seconds)
+        await self.leases.aclose()
         await self.openrouter.aclose()
         await self.database.close()

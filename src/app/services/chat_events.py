@@ -144,6 +144,22 @@ def encode(event: ChatEvent) -> bytes:
     return _encoder.encode(event)
 
 
+def decode_reply(text: str) -> "ChatReply":
+    """An answer as it was encoded; encoded again it is the same to the letter."""
+    return msgspec.json.decode(text, type=ChatReply)
+
+
+def retold(reply: "ChatReply") -> tuple[ChatEvent, ...]:
+    """The events of an answer that is whole already."""
+    first = MessageStarted(
+        message_id=reply.message_id,
+        user_message_id=reply.user_message_id,
+        conversation_id=reply.conversation_id,
+        model=reply.models_attempted[0],
+    )
+    return (first, *reply.citations, ContentDelta(text=reply.content), reply)
+
+
 def started(turn: Turn) -> MessageStarted:
     """The first event of a turn."""
     return MessageStarted(

@@ -27,6 +27,22 @@ class Question:
     documents: Sequence[Document] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MessageIds:
+    """The ids of a turn's two messages; the question's sorts before the answer's."""
+
+    asked: UUID
+    answer: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A client's idempotency key, and the fingerprint of what it asks for under it."""
+
+    key: str
+    fingerprint: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """An open turn: what was written and held in *open*, and what will be sent."""
@@ -38,6 +54,7 @@ class Turn:
     created_at: datetime
     lease: Lease
     planned: PlannedCompletion
+    request_key: RequestKey | None
     kept_messages: int | None
     """How many earlier messages are sent, when older ones were left out."""
 
@@ -54,6 +71,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "content": question.content,
         "model": None,
         "preset_id": None,
+        "is_provisional": False,
     }
     pending = {
         **shared,
@@ -64,6 +82,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "content": "",
         "model": turn.planned.request.model,
         "preset_id": question.preset_id,
+        "is_provisional": False,
     }
     return [asked, pending]
 
@@ -87,6 +106,7 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "total_cost_usd": result.total_cost_usd,
+        "is_provisional": result.total_cost_usd is None and attempt.generation_id is not None,
         "cached_tokens_read": usage.cached_tokens,
         "cached_tokens_write": usage.cache_write_tokens,
         "cache_discount_usd": result.cache_discount_usd,
@@ -113,7 +133,11 @@ def answered_call(row: Mapping[str, Any]) -> BilledCall:
 
 def lost_calls(rows: Sequence[Mapping[str, Any]]) -> list[BilledCall]:
     """The ledger's lines for calls that gave no answer and were billed all the same: the house pays them."""
-    return [_billed_call(row, kind="lost_attempt") for row in rows if row["cost_usd"]]
+    return [_billed_call(row, kind="lost_attempt") for row in rows if row["cost_usd"] or _may_be_billed(row)]
+
+
+def _may_be_billed(row: Mapping[str, Any]) -> bool:
+    return row["cost_usd"] is None and row["generation_id"] is not None
 
 
 def _billed_call(row: Mapping[str, Any], *, kind: str, messages: int = 0) -> BilledCall:

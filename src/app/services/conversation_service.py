@@ -16,9 +16,11 @@ from app.db.database import Database, database
 from app.db.models import Conversation, Message
 from app.db.repositories.conversations import ConversationPosition
 from app.domain.modes import DEFAULT_MODE, MODES
+from app.domain.periods import period_containing
 from app.domain.prompting import clean_title, title_from
-from app.services.model_call import ModelCallFailed
+from app.services.model_call import ChatResult, ModelCallFailed
 from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
+from app.services.quota_service import BilledCall, QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +58,13 @@ class ConversationService:
         settings: Callable[[], Settings],
         database: Database,
         openrouter: OpenRouterService,
+        quotas: QuotaService,
         clock: Clock = utc_now,
     ) -> None:
         self._settings = settings
         self._database = database
         self._openrouter = openrouter
+        self._quotas = quotas
         self._clock = clock
 
     async def create(self, user_id: UUID, *, title: str | None = None, mode: str = DEFAULT_MODE) -> Conversation:
@@ -135,7 +139,35 @@ class ConversationService:
         except (ModelCallFailed, NotConfigured, InvalidField) as error:
             log.warning("title.fallback", error_code=error.code)
             return ""
+        await self._record_cost(user_id, result)
         return clean_title(result.content)
+
+    async def _record_cost(self, user_id: UUID, result: ChatResult) -> None:
+        """A title is the house's present: in the ledger, not on the account."""
+        now = self._clock()
+        async with self._database.unit_of_work() as uow:
+            plan = await uow.subscriptions.require_plan(user_id)
+            period = period_containing(plan.anchor_at, now)
+            await self._quotas.record(uow, user_id, plan.limits.plan, period, _title_call(result), now=now)
+            await uow.commit()
+
+
+def _title_call(result: ChatResult) -> BilledCall:
+    usage = result.usage
+    return BilledCall(
+        attempt_id=new_id(),
+        kind="title",
+        message_id=None,
+        model=result.model,
+        provider=result.provider,
+        generation_id=result.completion.generation_id,
+        prompt_tokens=usage.prompt_tokens or 0,
+        completion_tokens=usage.completion_tokens or 0,
+        cached_tokens_read=usage.cached_tokens or 0,
+        cached_tokens_write=usage.cache_write_tokens or 0,
+        cost_usd=usage.cost,
+        cache_discount_usd=result.cache_discount_usd,
+    )
 
 
 def _known_mode(mode: str) -> str:
@@ -165,4 +197,5 @@ conversation_service = ConversationService(
     settings=get_settings,
     database=database,
     openrouter=openrouter_service,
+    quotas=quota_service,
 )

@@ -13,6 +13,9 @@ from app.services.chat_events import ChatEvent, ChatReply, MessageFailed, Messag
 
 log = structlog.get_logger(__name__)
 
+KEPT_SECONDS = 60.0
+"""How long the log of an answer is kept after its end, for readers who come late."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
@@ -108,6 +111,7 @@ class GenerationHub:
 
     def __init__(self) -> None:
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._logs: dict[UUID, AnswerLog] = {}
         self._is_draining = False
 
     @property
@@ -120,13 +124,24 @@ class GenerationHub:
         if self._is_draining:
             raise ServiceUnavailable("The server is restarting. Try again in a moment.", headers={"Retry-After": "5"})
 
-    def start(self, message_id: UUID, generate: Callable[[AnswerLog], Awaitable[None]]) -> AnswerLog:
-        """Run ``generate`` in a task of its own; it writes to the log this returns."""
-        answer = AnswerLog(message_id)
-        task = asyncio.create_task(self._see_through(answer, generate), name=f"answer {message_id}")
-        self._running[message_id] = task
-        task.add_done_callback(lambda _: self._forget(answer))
+    def prepare(self, message_id: UUID) -> AnswerLog:
+        """The log of an answer that is about to start, so that others can find it from the first moment."""
+        answer = self._logs[message_id] = AnswerLog(message_id)
         return answer
+
+    def discard(self, answer: AnswerLog) -> None:
+        """Forget an answer that was refused before it started."""
+        self._logs.pop(answer.message_id, None)
+
+    def find(self, message_id: UUID) -> AnswerLog | None:
+        """The log of an answer that runs here or ended here a short while ago."""
+        return self._logs.get(message_id)
+
+    def start(self, answer: AnswerLog, generate: Callable[[AnswerLog], Awaitable[None]]) -> None:
+        """Run ``generate`` in a task of its own; it writes to ``answer``."""
+        task = asyncio.create_task(self._see_through(answer, generate), name=f"answer {answer.message_id}")
+        self._running[answer.message_id] = task
+        task.add_done_callback(lambda _: self._end(answer))
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing new; give running answers ``grace_seconds``, then cancel them so that they close themselves."""
@@ -139,10 +154,11 @@ class GenerationHub:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._is_draining = False
 
-    def _forget(self, answer: AnswerLog) -> None:
+    def _end(self, answer: AnswerLog) -> None:
         self._running.pop(answer.message_id, None)
         if not answer.is_closed:  # cancelled before its first step
             answer.append(MessageInterrupted(message_id=answer.message_id))
+        asyncio.get_running_loop().call_later(KEPT_SECONDS, self._logs.pop, answer.message_id, None)
 
     async def _see_through(self, answer: AnswerLog, generate: Callable[[AnswerLog], Awaitable[None]]) -> None:
         try:

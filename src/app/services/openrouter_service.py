@@ -16,6 +16,7 @@ from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import OpenRouterError
+from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
 from app.openrouter.prompt_cache import CacheStrategy, plan_cache
@@ -167,6 +168,10 @@ class OpenRouterService:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    async def get_generation(self, generation_id: str) -> GenerationRecord:
+        """What a call was billed; asked once. Raises the wire's own errors."""
+        return await self._open_client().get_generation(generation_id, patience=0)
 
     async def _fetch_models(self) -> Sequence[ModelProfile]:
         return await self._open_client().get_models()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -16,6 +16,12 @@ from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
 
+FIRST_LOOK_UP = timedelta(seconds=5)
+"""A bill that did not come with the answer is asked for this long after: OpenRouter's records are written late."""
+
+LATE_BILL = "late_bill"
+"""The ledger's line for what a call turned out to cost after its own line was written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -23,6 +29,7 @@ class Lease:
 
     id: UUID
     user_id: UUID
+    message_id: UUID
     plan: PlanTier
     period: Period
     grant: TurnGrant
@@ -55,6 +62,11 @@ class BilledCall:
         """Prompt plus completion."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def bill_is_to_come(self) -> bool:
+        """OpenRouter has not said what it cost, but can be asked."""
+        return self.cost_usd is None and self.generation_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class UsageOfPeriod:
@@ -72,18 +84,48 @@ class QuotaService:
         self._settings = settings
 
     async def reserve(
-        self, uow: UnitOfWork, user_id: UUID, plan: CurrentPlan, ask: TurnAsk, *, now: datetime, until: datetime
+        self,
+        uow: UnitOfWork,
+        user_id: UUID,
+        plan: CurrentPlan,
+        ask: TurnAsk,
+        *,
+        message_id: UUID,
+        model: str,
+        now: datetime,
     ) -> Lease:
-        """Hold what a turn asks for until ``until``, or raise :class:`QuotaExceeded`. Takes the period's lock."""
+        """Hold what a turn asks for, or raise :class:`QuotaExceeded`. Takes the period's lock.
+
+        The lease lives ``QUOTA_LEASE_SECONDS``; whoever runs the turn keeps it alive.
+        """
         period = period_containing(plan.anchor_at, now)
         counters = await uow.quotas.lock_period(user_id, period)
         held = await uow.quotas.held(user_id, period, now=now)
         granted = grant_turn(ask, _balance(plan.limits, counters, held))
         if isinstance(granted, Allowance):
             raise _exceeded(granted, period)
-        lease = Lease(new_id(), user_id, plan.limits.plan, period, granted)
-        await uow.quotas.hold(user_id, lease.id, period, granted.amounts, now=now, until=until)
+        lease = Lease(new_id(), user_id, message_id, plan.limits.plan, period, granted)
+        await uow.quotas.hold(
+            {
+                "user_id": user_id,
+                "id": lease.id,
+                "message_id": message_id,
+                "plan": lease.plan,
+                "model": model,
+                "period_start": period.start,
+                "messages": granted.amounts.messages,
+                "tokens": granted.amounts.tokens,
+                "images": granted.amounts.images,
+                "cost_usd": granted.amounts.cost_usd,
+                "created_at": now,
+                "expires_at": self.lease_end(now),
+            }
+        )
         return lease
+
+    def lease_end(self, now: datetime) -> datetime:
+        """Until when a lease taken or kept alive now holds."""
+        return now + timedelta(seconds=self._settings().quota_lease_seconds)
 
     async def settle(
         self, uow: UnitOfWork, lease: Lease, call: BilledCall, *, lost: Sequence[BilledCall] = (), now: datetime
@@ -92,23 +134,20 @@ class QuotaService:
 
         ``lost`` are calls that were billed without giving the answer: in the ledger, but paid by the house.
         """
-        if await uow.quotas.end_lease(lease.user_id, lease.id, state="settled") is None:
+        if not await self._end(uow, lease, state="settled"):
             return False
         used = Amounts(
             messages=call.messages, tokens=call.tokens, images=call.images, cost_usd=call.cost_usd or Decimal(0)
         )
         savings = call.cache_discount_usd or Decimal(0)
         await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=savings)
-        for each in (*lost, call):
-            await self.record(uow, lease.user_id, lease.plan, lease.period, each, now=now)
+        await self._enter(uow, lease, (*lost, call), now=now)
         return True
 
     async def release(self, uow: UnitOfWork, lease: Lease, *, lost: Sequence[BilledCall] = (), now: datetime) -> None:
         """Give back what a failed turn held; what it was billed all the same is the house's."""
-        if await uow.quotas.end_lease(lease.user_id, lease.id, state="released") is None:
-            return
-        for each in lost:
-            await self.record(uow, lease.user_id, lease.plan, lease.period, each, now=now)
+        if await self._end(uow, lease, state="released"):
+            await self._enter(uow, lease, lost, now=now)
 
     async def usage(self, uow: UnitOfWork, user_id: UUID, *, now: datetime) -> UsageOfPeriod:
         """What the account used in the period that holds ``now``."""
@@ -118,6 +157,46 @@ class QuotaService:
         held = await uow.quotas.held(user_id, period, now=now)
         savings = counters.cache_savings_usd if counters else Decimal(0)
         return UsageOfPeriod(period, _balance(plan.limits, counters, held), savings)
+
+    async def _end(self, uow: UnitOfWork, lease: Lease, *, state: str) -> bool:
+        if await uow.quotas.end_lease(lease.user_id, lease.id, state=state):
+            return True
+        # Swept while this process was held up: the turn closes itself after all, and what was queued for it is void.
+        if not await uow.quotas.end_lease(lease.user_id, lease.id, state=state, was="expired"):
+            return False
+        await uow.bills.forget_orphan(lease.user_id, lease.message_id)
+        return True
+
+    async def _enter(self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, now: datetime) -> None:
+        for call in calls:
+            if call.bill_is_to_come:
+                await self.queue(uow, lease.user_id, lease.plan, lease.period, call, now=now)
+            if call.messages or not call.bill_is_to_come:
+                await self.record(uow, lease.user_id, lease.plan, lease.period, call, now=now)
+
+    async def queue(
+        self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
+    ) -> None:
+        """Have the bill of a call looked up later; what the ledger has already is not counted twice then."""
+        await uow.bills.add_unbilled(
+            {
+                "user_id": user_id,
+                "attempt_id": call.attempt_id,
+                "message_id": call.message_id,
+                "kind": call.kind,
+                "plan": plan,
+                "model": call.model,
+                "provider": call.provider,
+                "generation_id": call.generation_id,
+                "period_start": period.start,
+                "period_end": period.end,
+                "prompt_tokens": call.prompt_tokens,
+                "completion_tokens": call.completion_tokens,
+                "created_at": now,
+                "tries": 0,
+                "next_try_at": now + FIRST_LOOK_UP,
+            }
+        )
 
     async def record(
         self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
@@ -149,7 +228,7 @@ class QuotaService:
         )
         if self._settings().usage_tracking_enabled:
             sums = {
-                "requests": 1,
+                "requests": 0 if call.kind == LATE_BILL else 1,
                 "cost_usd": call.cost_usd or Decimal(0),
                 "cache_discount_usd": call.cache_discount_usd or Decimal(0),
             }

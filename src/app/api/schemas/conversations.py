@@ -71,6 +71,7 @@ class MessageRead(ReadModel):
     cached_tokens_write: int | None
     cache_discount_usd: Usd | None
     total_cost_usd: Usd | None
+    is_provisional: bool
     reasoning_tokens: int | None
     fallback_used: bool | None
     models_attempted: list[str] | None

@@ -1,6 +1,7 @@
 """Every table of the product. User-owned tables carry ``user_id`` in their keys, so that they can be spread by user."""
 
 from app.db.models.conversation import Conversation, Message, MessageAttachment, MessageAttempt
+from app.db.models.idempotency import IdempotencyKey
 from app.db.models.library import GeneratedImage, ModelPreset
 from app.db.models.lifecycle import AuditEntry, PlanOverride
 from app.db.models.subscription import (
@@ -8,6 +9,7 @@ from app.db.models.subscription import (
     PlanLimitsRow,
     QuotaLease,
     Subscription,
+    UnbilledCall,
     UsageDaily,
     UsageEvent,
 )
@@ -17,6 +19,7 @@ __all__ = [
     "AuditEntry",
     "Conversation",
     "GeneratedImage",
+    "IdempotencyKey",
     "Message",
     "MessageAttachment",
     "MessageAttempt",
@@ -27,6 +30,7 @@ __all__ = [
     "QuotaLease",
     "RefreshTokenRow",
     "Subscription",
+    "UnbilledCall",
     "UsageDaily",
     "UsageEvent",
     "User",

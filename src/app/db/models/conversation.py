@@ -30,7 +30,7 @@ class Message(Base):
     """One message. ``parent_id`` is what it answers; an assistant message carries the accounting of its turn.
 
     ``prompt_tokens`` and ``completion_tokens`` are totals; cached, written, reasoning and audio tokens are parts of
-    them. Unknown is NULL, never 0.
+    them. Unknown is NULL, never 0; ``is_provisional`` while the bill is still being asked for.
     """
 
     __tablename__ = "messages"
@@ -58,6 +58,7 @@ class Message(Base):
     completion_tokens: Mapped[int | None]
     total_tokens: Mapped[int | None]
     total_cost_usd: Mapped[Decimal | None]
+    is_provisional: Mapped[bool] = mapped_column(default=False)
 
     cached_tokens_read: Mapped[int | None]
     cached_tokens_write: Mapped[int | None]

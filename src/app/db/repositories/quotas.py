@@ -1,10 +1,12 @@
 """The month's counters and the leases running turns hold on them."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import MonthlyUsageQuota, QuotaLease
@@ -60,36 +62,53 @@ class Quotas:
         messages, tokens, images, cost = (await self._session.execute(query)).one()
         return Amounts(messages=int(messages), tokens=int(tokens), images=int(images), cost_usd=cost or Decimal(0))
 
-    async def hold(
-        self, user_id: UUID, lease_id: UUID, period: Period, amounts: Amounts, *, now: datetime, until: datetime
-    ) -> None:
+    async def hold(self, values: Mapping[str, Any]) -> None:
         """Write a lease. The caller holds the period's lock and has checked that the amounts fit."""
-        await self._session.execute(
-            insert(QuotaLease).values(
-                user_id=user_id,
-                id=lease_id,
-                period_start=period.start,
-                state="held",
-                messages=amounts.messages,
-                tokens=amounts.tokens,
-                images=amounts.images,
-                cost_usd=amounts.cost_usd,
-                created_at=now,
-                expires_at=until,
-            )
-        )
+        await self._session.execute(insert(QuotaLease).values(state="held", **values))
 
-    async def end_lease(self, user_id: UUID, lease_id: UUID, *, state: str) -> datetime | None:
-        """Take a held lease to ``settled`` or ``released``; its period's start, or ``None`` if it had ended before."""
-        statement = (
+    async def end_lease(self, user_id: UUID, lease_id: UUID, *, state: str, was: str = "held") -> bool:
+        """Take a lease from one state to its last; false if it was not in that state any more."""
+        ended = await self._session.execute(
             update(QuotaLease)
-            .where(QuotaLease.user_id == user_id, QuotaLease.id == lease_id, QuotaLease.state == "held")
+            .where(QuotaLease.user_id == user_id, QuotaLease.id == lease_id, QuotaLease.state == was)
             .values(state=state)
-            .returning(QuotaLease.period_start)
+            .returning(QuotaLease.id)
             .execution_options(synchronize_session=False)
         )
-        period_start: datetime | None = (await self._session.execute(statement)).scalar()
-        return period_start
+        return ended.first() is not None
+
+    async def extend_leases(self, leases: Collection[tuple[UUID, UUID]], *, until: datetime) -> None:
+        """Let these held leases (user, lease) live on."""
+        await self._session.execute(
+            update(QuotaLease)
+            .where(tuple_(QuotaLease.user_id, QuotaLease.id).in_(leases), QuotaLease.state == "held")
+            .values(expires_at=until)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def note_generation(self, user_id: UUID, lease_id: UUID, generation_id: str) -> None:
+        """Remember under which id OpenRouter will bill the call that runs now."""
+        await self._session.execute(
+            update(QuotaLease)
+            .where(QuotaLease.user_id == user_id, QuotaLease.id == lease_id)
+            .values(generation_id=generation_id)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def list_expired(self, *, now: datetime, limit: int) -> Sequence[QuotaLease]:
+        """Held leases whose time is over, the oldest first: their processes died."""
+        query = (
+            select(QuotaLease)
+            .where(QuotaLease.state == "held", QuotaLease.expires_at <= now)
+            .order_by(QuotaLease.expires_at)
+            .limit(limit)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def list_held(self, *, limit: int) -> Sequence[QuotaLease]:
+        """Leases of running turns, and of dead ones not yet swept."""
+        query = select(QuotaLease).where(QuotaLease.state == "held").order_by(QuotaLease.expires_at).limit(limit)
+        return (await self._session.scalars(query)).all()
 
     async def charge(
         self, user_id: UUID, period_start: datetime, amounts: Amounts, *, cache_savings_usd: Decimal

@@ -220,6 +220,14 @@ def upgrade() -> None:
         "quota_leases",
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("message_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "plan",
+            sa.Enum("free", "premium", "unlimited", "enterprise", name="plantier", native_enum=False, length=20),
+            nullable=False,
+        ),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("generation_id", sa.String(length=200), nullable=True),
         sa.Column("period_start", UTCDateTime(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("messages", sa.Integer(), nullable=False),
@@ -228,7 +236,7 @@ def upgrade() -> None:
         sa.Column("cost_usd", Money(), nullable=False),
         sa.Column("created_at", UTCDateTime(), nullable=False),
         sa.Column("expires_at", UTCDateTime(), nullable=False),
-        sa.CheckConstraint("state IN ('held', 'settled', 'released')", name=op.f("ck_quota_leases_state")),
+        sa.CheckConstraint("state IN ('held', 'settled', 'released', 'expired')", name=op.f("ck_quota_leases_state")),
         sa.CheckConstraint(
             "messages >= 0 AND tokens >= 0 AND images >= 0 AND cost_usd >= 0",
             name=op.f("ck_quota_leases_held_not_negative"),
@@ -239,10 +247,53 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", "id", name=op.f("pk_quota_leases")),
     )
     with op.batch_alter_table("quota_leases", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_quota_leases_state_expires_at"), ["state", "expires_at"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_quota_leases_user_id_state_expires_at"), ["user_id", "state", "expires_at"], unique=False
         )
 
+    op.create_table(
+        "unbilled_calls",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("attempt_id", sa.Uuid(), nullable=False),
+        sa.Column("message_id", sa.Uuid(), nullable=True),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column(
+            "plan",
+            sa.Enum("free", "premium", "unlimited", "enterprise", name="plantier", native_enum=False, length=20),
+            nullable=False,
+        ),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("provider", sa.String(length=100), nullable=True),
+        sa.Column("generation_id", sa.String(length=200), nullable=False),
+        sa.Column("period_start", UTCDateTime(), nullable=False),
+        sa.Column("period_end", UTCDateTime(), nullable=False),
+        sa.Column("prompt_tokens", sa.Integer(), nullable=False),
+        sa.Column("completion_tokens", sa.Integer(), nullable=False),
+        sa.Column("created_at", UTCDateTime(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try_at", UTCDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_unbilled_calls_user_id_users"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", "attempt_id", name=op.f("pk_unbilled_calls")),
+    )
+    with op.batch_alter_table("unbilled_calls", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_unbilled_calls_next_try_at"), ["next_try_at"], unique=False)
+
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("message_id", sa.Uuid(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=True),
+        sa.Column("created_at", UTCDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_idempotency_keys_user_id_users"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("user_id", "key", name=op.f("pk_idempotency_keys")),
+    )
     op.create_table(
         "refresh_tokens",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -315,6 +366,7 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.Integer(), nullable=True),
         sa.Column("total_tokens", sa.Integer(), nullable=True),
         sa.Column("total_cost_usd", Money(), nullable=True),
+        sa.Column("is_provisional", sa.Boolean(), nullable=False),
         sa.Column("cached_tokens_read", sa.Integer(), nullable=True),
         sa.Column("cached_tokens_write", sa.Integer(), nullable=True),
         sa.Column("cache_discount_usd", Money(), nullable=True),
@@ -462,8 +514,14 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_refresh_tokens_user_id_family_id"))
 
     op.drop_table("refresh_tokens")
+    op.drop_table("idempotency_keys")
+    with op.batch_alter_table("unbilled_calls", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_unbilled_calls_next_try_at"))
+
+    op.drop_table("unbilled_calls")
     with op.batch_alter_table("quota_leases", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_quota_leases_user_id_state_expires_at"))
+        batch_op.drop_index(batch_op.f("ix_quota_leases_state_expires_at"))
 
     op.drop_table("quota_leases")
     op.drop_table("monthly_usage_quotas")

@@ -1,0 +1,97 @@
+"""Calls whose bill is still to come, and the ledger's sums."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.models import Message, MessageAttempt, UnbilledCall
+
+
+class Bills:
+    """Reads and writes ``unbilled_calls``; writes late numbers into messages and attempts."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add_unbilled(self, row: Mapping[str, Any]) -> None:
+        """Queue a call for looking up."""
+        await self._session.execute(insert(UnbilledCall).values(**row))
+
+    async def list_due(self, *, now: datetime, limit: int) -> Sequence[UnbilledCall]:
+        """Calls to look up now, the longest waiting first."""
+        query = (
+            select(UnbilledCall).where(UnbilledCall.next_try_at <= now).order_by(UnbilledCall.next_try_at).limit(limit)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def count_unbilled(self, user_id: UUID | None = None) -> int:
+        """How many bills are still to come, given-up ones included; of one account or of all."""
+        query = select(func.count()).select_from(UnbilledCall)
+        if user_id is not None:
+            query = query.where(UnbilledCall.user_id == user_id)
+        return (await self._session.scalars(query)).one()
+
+    async def take_unbilled(self, call: UnbilledCall) -> bool:
+        """Remove a call from the queue; false if somebody else did before."""
+        taken = await self._session.execute(
+            delete(UnbilledCall)
+            .where(UnbilledCall.user_id == call.user_id, UnbilledCall.attempt_id == call.attempt_id)
+            .returning(UnbilledCall.attempt_id)
+            .execution_options(synchronize_session=False)
+        )
+        return taken.first() is not None
+
+    async def forget_orphan(self, user_id: UUID, message_id: UUID) -> None:
+        """Take back what was written for a message that was thought dead and closes itself after all."""
+        await self._session.execute(
+            delete(MessageAttempt)
+            .where(MessageAttempt.user_id == user_id, MessageAttempt.message_id == message_id)
+            .execution_options(synchronize_session=False)
+        )
+        await self._session.execute(
+            delete(UnbilledCall)
+            .where(UnbilledCall.user_id == user_id, UnbilledCall.message_id == message_id)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def postpone(self, call: UnbilledCall, *, until: datetime | None) -> None:
+        """Try again at ``until``; never again without one."""
+        await self._session.execute(
+            update(UnbilledCall)
+            .where(UnbilledCall.user_id == call.user_id, UnbilledCall.attempt_id == call.attempt_id)
+            .values(tries=UnbilledCall.tries + 1, next_try_at=until)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def write_to_attempt(self, user_id: UUID, attempt_id: UUID, values: Mapping[str, Any]) -> None:
+        """Put late numbers on the attempt."""
+        await self._session.execute(
+            update(MessageAttempt)
+            .where(MessageAttempt.user_id == user_id, MessageAttempt.id == attempt_id)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def write_to_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
+        """Put late numbers on the message."""
+        await self._session.execute(
+            update(Message)
+            .where(Message.user_id == user_id, Message.id == message_id)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def interrupt_pending(self, user_id: UUID, message_id: UUID, *, now: datetime) -> bool:
+        """Mark an answer whose process died; false if it had ended."""
+        marked = await self._session.execute(
+            update(Message)
+            .where(Message.user_id == user_id, Message.id == message_id, Message.status == "pending")
+            .values(status="interrupted", completed_at=now)
+            .returning(Message.id)
+            .execution_options(synchronize_session=False)
+        )
+        return marked.first() is not None

@@ -1,0 +1,60 @@
+"""Keys under which clients repeat a request."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.models import IdempotencyKey
+from app.db.repositories.dialect import insert_or
+
+
+class IdempotencyKeys:
+    """Reads and writes ``idempotency_keys``."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def claim(
+        self, user_id: UUID, key: str, *, fingerprint: bytes, message_id: UUID, now: datetime
+    ) -> IdempotencyKey | None:
+        """Take the key for ``message_id``; if it is taken, what for. Waits for the commit of a rival."""
+        statement = (
+            insert_or(self._session, IdempotencyKey)
+            .values(user_id=user_id, key=key, fingerprint=fingerprint, message_id=message_id, created_at=now)
+            .on_conflict_do_nothing()
+            .returning(IdempotencyKey.key)
+        )
+        if (await self._session.execute(statement)).first() is not None:
+            return None
+        return await self.get(user_id, key)
+
+    async def get(self, user_id: UUID, key: str) -> IdempotencyKey | None:
+        """What a key stands for; ``None`` if it is free."""
+        return await self._session.get(IdempotencyKey, (user_id, key), populate_existing=True)
+
+    async def keep_reply(self, user_id: UUID, key: str, reply: str) -> None:
+        """Store the answer, to be given again."""
+        await self._session.execute(
+            update(IdempotencyKey)
+            .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
+            .values(reply=reply)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def forget(self, user_id: UUID, key: str) -> None:
+        """Free a key whose request had no effect: it may be tried again."""
+        await self._session.execute(
+            delete(IdempotencyKey)
+            .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def forget_older_than(self, instant: datetime) -> None:
+        """Free keys nobody will repeat any more."""
+        await self._session.execute(
+            delete(IdempotencyKey)
+            .where(IdempotencyKey.created_at < instant)
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,204 @@
+"""What ended without a bill: leases of dead processes are swept, missing bills are asked for, each is charged once."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.clock import Clock, utc_now
+from app.core.config import Settings, get_settings
+from app.core.ids import new_id
+from app.db.database import Database, database
+from app.db.models import QuotaLease, UnbilledCall
+from app.db.unit_of_work import UnitOfWork
+from app.domain.periods import Period
+from app.domain.quotas import Amounts
+from app.openrouter.errors import GenerationNotFound, OpenRouterError
+from app.openrouter.generations import GenerationRecord
+from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.quota_service import LATE_BILL, BilledCall, QuotaService, quota_service
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+LOOK_UP_FOR = timedelta(hours=24)
+"""After this a bill that never came is given up, loudly."""
+LONGEST_PAUSE = timedelta(minutes=30)
+KEYS_LIVE = timedelta(hours=24)
+"""How long a request may be repeated under its idempotency key."""
+
+
+class ReconciliationService:
+    """Runs in every process; two that meet at the same lease or bill settle it once."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Settings],
+        database: Database,
+        openrouter: OpenRouterService,
+        quotas: QuotaService,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._openrouter = openrouter
+        self._quotas = quotas
+        self._clock = clock
+        self._next_forgetting = clock()
+
+    async def run_forever(self) -> None:
+        """Sweep and look up until cancelled; the app's lifespan runs and ends this."""
+        while True:
+            try:
+                await self.run_once()
+            except (SQLAlchemyError, OSError):
+                log.warning("reconciliation.database_unavailable")
+            await asyncio.sleep(self._settings().reconcile_interval_seconds)
+
+    async def run_once(self) -> None:
+        """Everything that is due now."""
+        await self._sweep_expired_leases()
+        await self._look_up_bills()
+        if self._clock() >= self._next_forgetting:
+            self._next_forgetting = self._clock() + timedelta(hours=1)
+            await self._forget_old_keys()
+
+    async def _sweep_expired_leases(self) -> None:
+        now = self._clock()
+        async with self._database.read_only() as uow:
+            expired = await uow.quotas.list_expired(now=now, limit=BATCH)
+        for lease in expired:
+            async with self._database.unit_of_work() as uow:
+                if await uow.quotas.end_lease(lease.user_id, lease.id, state="expired"):
+                    await self._close_orphan(uow, lease, now=now)
+                    await uow.commit()
+                    log.warning("turn.orphaned", message_id=str(lease.message_id), lease_id=str(lease.id))
+
+    async def _close_orphan(self, uow: UnitOfWork, lease: QuotaLease, *, now: datetime) -> None:
+        if not await uow.bills.interrupt_pending(lease.user_id, lease.message_id, now=now):
+            return
+        if lease.generation_id is None:
+            return  # nothing was heard from upstream: there is nothing to ask for
+        call = _orphaned_call(lease)
+        await uow.turns.add_attempts([_orphaned_attempt(lease, call, now)])
+        await self._quotas.queue(uow, lease.user_id, lease.plan, _period_of(lease), call, now=now)
+
+    async def _look_up_bills(self) -> None:
+        async with self._database.read_only() as uow:
+            due = await uow.bills.list_due(now=self._clock(), limit=BATCH)
+        for call in due:
+            await self._look_up(call)
+
+    async def _look_up(self, call: UnbilledCall) -> None:
+        try:
+            record: GenerationRecord | None = await self._openrouter.get_generation(call.generation_id)
+        except GenerationNotFound:
+            record = None
+        except OpenRouterError as error:
+            log.warning("bill.not_to_be_had", error_code=error.code, generation_id=call.generation_id)
+            record = None
+        async with self._database.unit_of_work() as uow:
+            if record is None or record.usage.cost is None:
+                await self._postpone(uow, call)
+            elif await uow.bills.take_unbilled(call):
+                await self._charge(uow, call, record)
+            await uow.commit()
+
+    async def _postpone(self, uow: UnitOfWork, call: UnbilledCall) -> None:
+        now = self._clock()
+        if now - call.created_at > LOOK_UP_FOR:
+            log.error("bill.given_up", generation_id=call.generation_id, user_id=str(call.user_id))
+            await uow.bills.postpone(call, until=None)
+            return
+        pause = min(LONGEST_PAUSE, timedelta(seconds=5 * 2**call.tries))
+        await uow.bills.postpone(call, until=now + pause)
+
+    async def _charge(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
+        late = _late_bill(call, record)
+        period = Period(call.period_start, call.period_end)
+        await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
+        if call.kind == "chat":
+            used = Amounts(tokens=late.tokens, cost_usd=late.cost_usd or Decimal(0))
+            savings = late.cache_discount_usd or Decimal(0)
+            await uow.quotas.charge(call.user_id, call.period_start, used, cache_savings_usd=savings)
+        await self._write_down(uow, call, record)
+
+    async def _write_down(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
+        usage = record.usage
+        numbers = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cache_discount_usd": record.cache_discount,
+        }
+        await uow.bills.write_to_attempt(call.user_id, call.attempt_id, numbers | {"cost_usd": usage.cost})
+        if call.kind == "chat" and call.message_id is not None:
+            whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost, "is_provisional": False}
+            await uow.bills.write_to_message(call.user_id, call.message_id, numbers | whole)
+
+    async def _forget_old_keys(self) -> None:
+        async with self._database.unit_of_work() as uow:
+            await uow.idempotency.forget_older_than(self._clock() - KEYS_LIVE)
+            await uow.commit()
+
+
+def _late_bill(call: UnbilledCall, record: GenerationRecord) -> BilledCall:
+    usage = record.usage
+    return BilledCall(
+        attempt_id=call.attempt_id,
+        kind=LATE_BILL if call.kind == "chat" else call.kind,
+        message_id=call.message_id,
+        model=record.model or call.model,
+        provider=record.provider or call.provider,
+        generation_id=call.generation_id,
+        prompt_tokens=max(0, (usage.prompt_tokens or 0) - call.prompt_tokens),
+        completion_tokens=max(0, (usage.completion_tokens or 0) - call.completion_tokens),
+        cached_tokens_read=0,
+        cached_tokens_write=0,
+        cost_usd=usage.cost,
+        cache_discount_usd=record.cache_discount,
+    )
+
+
+def _orphaned_call(lease: QuotaLease) -> BilledCall:
+    return BilledCall(
+        attempt_id=new_id(),
+        kind="lost_attempt",
+        message_id=lease.message_id,
+        model=lease.model,
+        provider=None,
+        generation_id=lease.generation_id,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cached_tokens_read=0,
+        cached_tokens_write=0,
+        cost_usd=None,
+        cache_discount_usd=None,
+    )
+
+
+def _orphaned_attempt(lease: QuotaLease, call: BilledCall, now: datetime) -> dict[str, object]:
+    return {
+        "user_id": lease.user_id,
+        "id": call.attempt_id,
+        "message_id": lease.message_id,
+        "ordinal": 1,
+        "models_asked": [lease.model],
+        "model": lease.model,
+        "outcome": "interrupted",
+        "generation_id": lease.generation_id,
+        "created_at": now,
+    }
+
+
+def _period_of(lease: QuotaLease) -> Period:
+    # Only its start is a key; nothing is charged to an orphan's owner.
+    return Period(lease.period_start, lease.period_start + timedelta(days=31))
+
+
+reconciliation_service = ReconciliationService(
+    settings=get_settings, database=database, openrouter=openrouter_service, quotas=quota_service
+)

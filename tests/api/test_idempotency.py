@@ -1,0 +1,112 @@
+"""The same Idempotency-Key again: one call upstream, one charge, the same answer."""
+
+import asyncio
+
+import httpx2
+import pytest
+
+from app.domain.plans import PlanTier
+from tests.conftest import Join, Serve
+from tests.emulator.process import EmulatorProcess
+from tests.support.accounts import Person
+from tests.support.served import ServedApp
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def person(app: ServedApp, join_app: Join) -> Person:
+    """Somebody on the Premium plan."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
+
+
+async def ask(
+    person: Person, conversation_id: str, *, key: str = "k-1", message: str = "What is Salah?", stream: bool = False
+) -> httpx2.Response:
+    return await person.http.post(
+        "/api/v1/chat",
+        json={"conversation_id": conversation_id, "message": message, "stream": stream},
+        headers={"Idempotency-Key": key},
+    )
+
+
+async def test_a_finished_request_is_repeated_to_the_letter(person: Person, openrouter: EmulatorProcess) -> None:
+    conversation_id = await person.begin()
+    first = await ask(person, conversation_id)
+    again = await ask(person, conversation_id)
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.content == first.content
+    assert len(openrouter.requests(session_id=conversation_id)) == 1
+    assert (await person.usage())["messages"]["used"] == 1
+
+
+async def test_ten_at_once_are_one_call_one_charge_and_ten_identical_streams(
+    person: Person, openrouter: EmulatorProcess
+) -> None:
+    conversation_id = await person.begin()
+    openrouter.configure(tokens_per_second=300)
+
+    answers = await asyncio.gather(*(ask(person, conversation_id, stream=True) for _ in range(10)))
+
+    assert {each.status_code for each in answers} == {200}
+    assert len({each.content for each in answers}) == 1
+    assert answers[0].text.rstrip().splitlines()[-2] == "event: message.completed"
+    assert len(openrouter.requests(session_id=conversation_id)) == 1
+    assert (await person.usage())["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
+
+
+async def test_the_same_key_with_another_body_is_refused(person: Person) -> None:
+    conversation_id = await person.begin()
+    await ask(person, conversation_id)
+    other = await ask(person, conversation_id, message="Something else")
+
+    assert (other.status_code, other.json()["error"]) == (409, "idempotency_key_reused")
+    assert (await person.usage())["messages"]["used"] == 1
+
+
+async def test_keys_of_different_people_do_not_meet(app: ServedApp, person: Person, join_app: Join) -> None:
+    other = await join_app(app, plan=PlanTier.PREMIUM)
+    mine, theirs = await person.begin(), await other.begin()
+
+    first, second = await ask(person, mine), await ask(other, theirs)
+
+    assert first.json()["message_id"] != second.json()["message_id"]
+
+
+async def test_another_process_repeats_the_answer_too(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    one, other = await serve_app(), await serve_app()
+    person = await join_app(one, plan=PlanTier.PREMIUM)
+    conversation_id = await person.begin()
+    openrouter.configure(first_token_delay=0.8)
+    running = asyncio.create_task(ask(person, conversation_id))
+    while not openrouter.requests(session_id=conversation_id):  # noqa: ASYNC110  (another process knows)
+        await asyncio.sleep(0.02)
+
+    async with other.client(headers=person.http.headers) as elsewhere:
+        body = {"conversation_id": conversation_id, "message": "What is Salah?"}
+        joined = await elsewhere.post("/api/v1/chat", json=body, headers={"Idempotency-Key": "k-1"})
+
+    assert joined.content == (await running).content
+    assert len(openrouter.requests(session_id=conversation_id)) == 1
+
+
+async def test_a_failed_request_frees_its_key(serve_app: Serve, join_app: Join) -> None:
+    broken = await serve_app(openrouter_base_url="http://127.0.0.1:9/api/v1")
+    person = await join_app(broken, plan=PlanTier.PREMIUM)
+    conversation_id = await person.begin()
+    assert (await ask(person, conversation_id)).status_code == 502
+    person.http.base_url = (await serve_app()).url
+
+    assert (await ask(person, conversation_id)).status_code == 200
+
+
+async def test_a_refused_request_frees_its_key(person: Person) -> None:
+    conversation_id = await person.begin()
+    body = {"conversation_id": conversation_id, "message": "x", "model": "nobody/knows-it"}
+    refused = await person.http.post("/api/v1/chat", json=body, headers={"Idempotency-Key": "k-1"})
+
+    assert refused.status_code == 422
+    assert (await ask(person, conversation_id)).status_code == 200

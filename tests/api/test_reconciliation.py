@@ -1,0 +1,168 @@
+"""Turns that end without a bill: each is charged once, by what OpenRouter says in the end."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.db.models import Message, MessageAttempt, QuotaLease, UnbilledCall, UsageEvent
+from app.domain.plans import PlanTier
+from tests.conftest import Join, Serve
+from tests.emulator.process import EmulatorProcess
+from tests.support.accounts import Person
+from tests.support.served import ServedApp
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """The real time, moved forward by hand."""
+
+    ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+async def rows(app: ServedApp, table: Any) -> list[Any]:
+    async with app.services.database.read_only() as uow:
+        return list((await uow._session.scalars(select(table))).all())
+
+
+async def reconcile(app: ServedApp, clock: Clock, openrouter: EmulatorProcess, *, after: float) -> None:
+    """Let ``after`` seconds pass here and at OpenRouter, then look for what is due."""
+    clock.ahead += timedelta(seconds=after)
+    openrouter.advance(after)
+    await app.services.reconciliation.run_once()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def app(serve_app: Serve, clock: Clock) -> ServedApp:
+    """An app whose reconciliation runs only when it is told to."""
+    return await serve_app(clock=clock, reconcile_interval_seconds=3600)
+
+
+@pytest.fixture
+async def person(app: ServedApp, join_app: Join) -> Person:
+    """Somebody on the Premium plan."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
+
+
+async def test_an_answer_without_a_bill_is_charged_when_the_record_is_there(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("no_usage", times=1)
+    answer = (await person.chat(await person.begin())).json()
+    before = await person.usage()
+    await reconcile(app, clock, openrouter, after=6)
+
+    assert answer["total_cost_usd"] is None
+    assert (before["messages"]["used"], before["total_cost_usd"]) == (1, 0)
+    after = await person.usage()
+    billed = Decimal(str(openrouter.bill()["total"]))
+    assert billed > 0
+    assert (after["messages"]["used"], Decimal(str(after["total_cost_usd"]))) == (1, billed)
+    assert after["tokens"]["used"] > 0
+    assert sum(each.cost_usd or 0 for each in await rows(app, UsageEvent)) == billed
+    assert await rows(app, UnbilledCall) == []
+    (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
+    assert (message.is_provisional, message.total_cost_usd) == (False, billed)
+
+
+async def test_reconciling_again_charges_nothing_more(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("no_usage", times=1)
+    await person.chat(await person.begin())
+    clock.ahead = timedelta(seconds=6)
+    openrouter.advance(6)
+
+    await asyncio.gather(*(app.services.reconciliation.run_once() for _ in range(3)))
+    await app.services.reconciliation.run_once()
+
+    events = await rows(app, UsageEvent)
+    assert sorted(each.kind for each in events) == ["chat", "late_bill"]
+
+
+async def test_a_cut_stream_is_looked_up_and_paid_by_the_house(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("cut_after_tokens", params={"tokens": 20})
+    events = await person.stream(await person.begin())
+    await reconcile(app, clock, openrouter, after=6)
+
+    assert events[-1].name == "message.failed"
+    usage = await person.usage()
+    assert (usage["messages"]["used"], usage["total_cost_usd"], usage["messages"]["reserved"]) == (0, 0, 0)
+    ledger = await rows(app, UsageEvent)
+    assert {each.kind for each in ledger} == {"lost_attempt"}
+    assert sum(each.cost_usd or 0 for each in ledger) == Decimal(str(openrouter.bill()["total"])) > 0
+
+
+async def test_a_record_that_is_not_there_yet_is_asked_for_again(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("no_usage", times=1)
+    openrouter.fault("generation_404", times=1)
+    await person.chat(await person.begin())
+    await reconcile(app, clock, openrouter, after=6)
+    (waiting,) = await rows(app, UnbilledCall)
+    await reconcile(app, clock, openrouter, after=30)
+
+    assert waiting.tries == 1
+    assert await rows(app, UnbilledCall) == []
+    assert (await person.usage())["total_cost_usd"] > 0
+
+
+async def test_a_dead_processes_turn_is_closed_and_its_bill_asked_for(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.configure(tokens_per_second=20)
+    stream = asyncio.create_task(person.stream(await person.begin(), model="openai/gpt-4o"))
+    while not [each for each in await rows(app, QuotaLease) if each.generation_id]:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    # As if the process had stopped beating for a minute.
+    async with app.services.database.unit_of_work() as uow:
+        (lease,) = await uow.quotas.list_held(limit=10)
+        await uow.quotas.extend_leases([(lease.user_id, lease.id)], until=datetime.now(UTC) - timedelta(seconds=1))
+        await uow.commit()
+    await app.services.reconciliation.run_once()
+
+    (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
+    assert message.status == "interrupted"
+    assert (await person.usage())["messages"]["reserved"] == 0
+    (attempt,) = await rows(app, MessageAttempt)
+    (bill,) = await rows(app, UnbilledCall)
+    assert attempt.generation_id == bill.generation_id == lease.generation_id
+
+    # The process was only slow: it closes the turn after all, and the charge counts once.
+    openrouter.configure(tokens_per_second=0)
+    events = await stream
+    assert events[-1].name == "message.completed"
+    assert await rows(app, UnbilledCall) == []
+    assert (await person.usage())["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
+    assert [each.outcome for each in await rows(app, MessageAttempt)] == ["completed"]
+
+
+async def test_a_running_turn_keeps_its_lease_alive(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    app = await serve_app(quota_lease_seconds=1, reconcile_interval_seconds=0.2)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
+    openrouter.configure(first_token_delay=2.5)
+
+    answer = await person.chat(await person.begin())
+
+    assert answer.status_code == 200
+    assert (await person.usage())["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
+    assert [each.state for each in await rows(app, QuotaLease)] == ["settled"]
+    (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
+    assert message.status == "completed"
