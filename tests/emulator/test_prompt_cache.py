@@ -84,6 +84,22 @@ class TestAnthropic:
             body = {"model": self.MODEL, "messages": [{"role": "user", "content": parts}]}
             assert (await api.post("/chat/completions", json=body)).status_code == 400
 
+    async def test_thinking_loses_the_messages_and_keeps_the_system(self, api: httpx2.AsyncClient) -> None:
+        messages = conversation("a", marker=MARK)
+        for thinking, is_whole in (({}, False), ({}, True), ({"reasoning": {"effort": "low"}}, False)):
+            more = {"cache_control": MARK, "provider": {"order": ["anthropic"]}, **thinking}
+            usage = await usage_of(api, self.MODEL, messages, **more)
+            assert (counts(usage)[0] == usage["prompt_tokens"]) is is_whole
+        assert counts(usage)[0] > 512
+
+    async def test_searching_the_web_loses_the_system_too(self, api: httpx2.AsyncClient) -> None:
+        searching = {"plugins": [{"id": "web"}]}
+        for more, is_read in (({}, False), ({}, True), (searching, False), (searching, True)):
+            usage = await usage_of(
+                api, self.MODEL, conversation("a", marker=MARK), provider={"order": ["anthropic"]}, **more
+            )
+            assert (counts(usage)[0] > 0) is is_read
+
     async def test_another_host_has_another_cache(self, api: httpx2.AsyncClient) -> None:
         for host in ("anthropic", "google-vertex"):
             usage = await usage_of(

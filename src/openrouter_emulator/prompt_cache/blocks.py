@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from openrouter_emulator.answers.citations import searches_web
 from openrouter_emulator.chat.prompt import PER_MESSAGE, count_part_tokens
 from openrouter_emulator.chat.request import ChatRequest, Message
 from openrouter_emulator.http.wire import encode
@@ -22,10 +23,15 @@ class Block:
     marker: dict[str, Any] | None
 
 
-def read_blocks(request: ChatRequest) -> list[Block]:
-    """Markers are read and left out of the hash; the last block carries the automatic marker, if asked for."""
+def read_blocks(request: ChatRequest, *, options_matter: bool = False) -> list[Block]:
+    """Markers are read and left out of the hash; the last block carries the automatic marker, if asked for.
+
+    `options_matter`: what is switched for system and messages is part of the hash of their blocks.
+    """
     digest, total, blocks = hashlib.sha256(), 0, []
-    for content, tokens, marker in _contents(request):
+    switches = _switches(request) if options_matter else {}
+    for section, content, tokens, marker in _contents(request):
+        digest.update(switches.pop(section, b""))
         digest.update(content)
         total += tokens
         blocks.append(Block(digest.hexdigest(), total, marker))
@@ -35,14 +41,26 @@ def read_blocks(request: ChatRequest) -> list[Block]:
     return blocks
 
 
-def _contents(request: ChatRequest) -> Iterator[tuple[bytes, int, dict[str, Any] | None]]:
+def _switches(request: ChatRequest) -> dict[str, bytes]:
+    """By section: the options that its cached blocks depend on."""
+    pictures = any(part.get("type") == "image_url" for message in request.messages for part in message.parts)
+    return {
+        "system": encode(searches_web(request) is not None),
+        "messages": encode([request.tool_choice, request.reasoning, request.reasoning_effort, pictures]),
+    }
+
+
+def _contents(request: ChatRequest) -> Iterator[tuple[str, bytes, int, dict[str, Any] | None]]:
+    """Section, content, tokens and marker of each block."""
     for tool in request.tools or ():
         content = encode(_unmarked(tool))
-        yield b"tool\x00" + content, count_tokens(content.decode()), _marker(tool)
-    system = [message for message in request.messages if message.role in ("system", "developer")]
-    others = [message for message in request.messages if message.role not in ("system", "developer")]
-    for message in (*system, *others):
-        yield from _message_contents(message)
+        yield "tools", b"tool\x00" + content, count_tokens(content.decode()), _marker(tool)
+    for message in request.messages:
+        if message.role in ("system", "developer"):
+            yield from (("system", *block) for block in _message_contents(message))
+    for message in request.messages:
+        if message.role not in ("system", "developer"):
+            yield from (("messages", *block) for block in _message_contents(message))
 
 
 def _message_contents(message: Message) -> Iterator[tuple[bytes, int, dict[str, Any] | None]]:

@@ -57,7 +57,7 @@ class PromptCache:
         rule = rule_for(host.model.id) if host.caches else NO_CACHE
         if rule.mechanism is Mechanism.NONE:
             return Visit(CacheCounts())
-        blocks = read_blocks(request)
+        blocks = read_blocks(request, options_matter=rule.options_matter)
         marks = _marks(blocks, rule, request)
         found = self._longest(account, host, blocks, marks, rule)
         read = found[1].tokens if found else 0

@@ -27,12 +27,14 @@ class CacheRule:
     charges_writes: bool = False
     refreshed_by_reads: bool = True
     last_marker_only: bool = False
+    options_matter: bool = False
+    """Whether switching web search, `tool_choice`, thinking or pictures loses what was cached behind them."""
     write_adds_to_prompt: bool = False
     """The catalogue's write price is the storage alone, on top of the price of the prompt."""
 
 
 def _anthropic(min_tokens: int) -> CacheRule:
-    return CacheRule(Mechanism.MARKED, min_tokens, lookback=20, max_markers=4, charges_writes=True)
+    return CacheRule(Mechanism.MARKED, min_tokens, lookback=20, max_markers=4, charges_writes=True, options_matter=True)
 
 
 def _gemini(min_tokens: int) -> CacheRule:
