@@ -4,9 +4,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -156,15 +157,25 @@ class TestEnding:
         assert "Traceback" not in demo.said + demo.logged
         assert "Application shutdown complete" in demo.logged
 
-    def test_ctrl_c_before_it_serves_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        with _demo(tmp_path) as demo:
-            demo.wait_until("an emulator on")
-            emulator = _emulator_url(demo)
-            code = demo.end(signal.SIGINT, seconds=5)
-            _wait_until_silent(emulator, seconds=5)
+    def test_ctrl_c_during_the_migration_waits_for_its_end(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        with closing(sqlite3.connect(tmp_path / "data" / "wisqu.db", isolation_level=None)) as holding:
+            holding.execute("PRAGMA journal_mode=WAL")
+            holding.execute("BEGIN IMMEDIATE")
+            with _demo(tmp_path) as demo:
+                demo.wait_until("an emulator on")
+                time.sleep(2)  # the migration now waits for the lock
+                os.killpg(demo.process.pid, signal.SIGINT)
+                time.sleep(0.5)
+                holding.execute("ROLLBACK")
+                code = demo.process.wait(timeout=10)
+                _wait_until_silent(_emulator_url(demo), seconds=5)
+            tables = {name for (name,) in holding.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
         assert code in (0, 130)
         assert "Traceback" not in demo.said + demo.logged
+        assert {"users", "alembic_version"} <= tables
+        assert "Application startup" not in demo.logged
 
     def test_ctrl_c_lets_a_running_answer_end(self, tmp_path: Path) -> None:
         with _demo(tmp_path) as demo:
