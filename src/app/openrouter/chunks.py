@@ -78,10 +78,8 @@ def decode_chunk(payload: bytes) -> Chunk:
     """The chunk; raises `msgspec.DecodeError` when the payload is not a JSON object."""
     try:
         return _quick.decode(payload)
-    except msgspec.ValidationError:
-        return _decode_patiently(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # A broken character, or an emoji cut into its two halves, is no reason to lose the answer.
+        # A member of another type, a broken character, an emoji cut into its two halves: no reason to lose the answer.
         return _decode_patiently(_HALF_CHARACTER.sub(r"\\ufffd", payload.decode(errors="replace")).encode())
 
 

@@ -77,13 +77,10 @@ class ResponseBody:
             return
 
     def leave(self) -> None:
-        """Give the connection back when the body was read to its end; else close it, and with it the call upstream."""
+        """End the call. A body read to its end has given its connection back; any other ends with its connection."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._response.close()
 
     def _set_timer(self) -> None:
         if self._timer is not None:

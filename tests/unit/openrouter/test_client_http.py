@@ -1,9 +1,11 @@
 """The client over real HTTP, against a server that misbehaves as told."""
 
 import asyncio
+import gc
 import gzip
 import json
 import time
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -237,11 +239,23 @@ class TestClocks:
         assert caught.value.phase == "total"
 
     async def test_a_consumer_may_take_its_time(self) -> None:
-        pieces = [event(text("x"))] * 3 + [FINISHED]
-        async with talking(lambda exchange: exchange.stream(*pieces), silence=0.2) as (client, _):
-            async for each in client.stream(REQUEST):
-                if isinstance(each, ContentDelta):
-                    await asyncio.sleep(0.25)
+        woke = asyncio.Event()
+
+        async def script(exchange: Exchange) -> None:
+            await exchange.stream(event(text("x")), end=False)
+            for late in ("y", "z"):
+                await asyncio.sleep(0.1)
+                await exchange.send_chunk(event(text(late)))
+            await woke.wait()
+            await exchange.send_chunk(FINISHED + DONE)
+            await exchange.send(b"0\r\n\r\n")
+
+        async with talking(script, silence=0.5) as (client, _), aclosing(client.stream(REQUEST)) as events:
+            async for each in events:
+                if each == ContentDelta("y"):
+                    await asyncio.sleep(0.8)
+                    woke.set()
+            assert isinstance(each, CompletionFinished)
 
 
 class TestComplete:
@@ -390,12 +404,14 @@ async def test_usage_after_the_finish_reason_still_counts() -> None:
 
 
 def test_the_client_serves_one_loop_after_another() -> None:
-    async def ask() -> str:
+    async def ask(client: OpenRouterClient) -> str:
         async with serving(lambda exchange: exchange.answer(200, body({"content": "Ok."}))) as server:
             client._transport._base_url = server.url
-            completion = await client.complete(REQUEST)
-            await client.aclose()
-            return completion.content
+            return (await client.complete(REQUEST)).content
 
     client = OpenRouterClient(base_url="http://127.0.0.1:1/api/v1", api_key=KEY)
-    assert [asyncio.run(ask()) for _ in range(2)] == ["Ok.", "Ok."]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # nobody closed the pools, which is the point
+        assert [asyncio.run(ask(client)) for _ in range(2)] == ["Ok.", "Ok."]
+        del client
+        gc.collect()

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_samples import COST, GENERATION_ID, MODEL, STREAM, body, chunk, cuttings, text, usage_chunk
 
@@ -45,6 +45,7 @@ def call(id_: str | None, name: str | None, arguments: str | None, **more: Any) 
 
 
 class TestWholeStream:
+    @settings(deadline=None)
     @given(cuttings(STREAM))
     def test_any_cutting_folds_the_same(self, pieces: list[bytes]) -> None:
         assert fold_stream(pieces) == fold_stream([STREAM])
@@ -235,6 +236,7 @@ class TestReasoningDetails:
 
 
 class TestOddValues:
+    @settings(deadline=None)
     @given(st.sampled_from([None, "", 0, [], {}, "x", [None], [1], {"a": 1}, True]))
     def test_odd_members_do_no_harm(self, odd: Any) -> None:
         names = ["role", "content", "reasoning", "reasoning_details", "tool_calls", "images", "annotations", "refusal"]
@@ -269,6 +271,12 @@ class TestOddValues:
     def test_old_citations_become_annotations_once(self) -> None:
         completion = fold(text("a", citations=["https://a"]), text("b", citations=["https://a", "https://b"]), STOP)
         assert [each["url_citation"]["url"] for each in completion.annotations] == ["https://a", "https://b"]
+
+    def test_what_is_properly_cited_is_not_listed_again(self) -> None:
+        cited = {"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}
+        assert fold(chunk({"annotations": [cited], "content": "x"}), text("", citations=["https://a"]), STOP) == fold(
+            chunk({"annotations": [cited], "content": "x"}), STOP
+        )
 
 
 class TestUsage:

@@ -19,6 +19,7 @@ from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Co
 
 pytestmark = pytest.mark.anyio
 
+PATIENT = Timeouts(first_token=20, silence=20, total=30, after_finish=5)
 QUICK = Timeouts(first_token=0.6, silence=0.6, total=1.2, after_finish=0.3)
 SONNET = ChatRequest(
     messages=[{"role": "user", "content": "What is patience?"}], model="anthropic/claude-sonnet-5.5", max_tokens=2000
@@ -38,7 +39,7 @@ WHOLE = """
     images_created_zero json_shape legacy_citations length_in_reasoning logprobs long_answer lost_reasoning_details
     nameless_file_annotation native_finish_reason no_cache_write_tokens no_done no_generation_id no_is_byok
     no_media_type no_provider no_usage no_user_id null_content null_usage_details odd_citations old_layout
-    reasoning_style refusal refusal_field served_model service_tier split_events status_inside_message
+    reasoning_format reasoning_style refusal refusal_field served_model service_tier split_events status_inside_message
     stray_think_end string_error_code think_tags unknown_fields upstream_cost usage_placement whitespace_padding
     zero_prompt_tokens zod_error
 """
@@ -113,9 +114,11 @@ CALLS += ["tool_calls_then_stop", "tool_calls_without_call"]
 PICTURES = ["broken_image", "image_index", "no_image"]
 
 
-async def ask(emulator: EmulatorProcess, request: ChatRequest, *, stream: bool) -> Completion:
+async def ask(
+    emulator: EmulatorProcess, request: ChatRequest, *, stream: bool, timeouts: Timeouts = PATIENT
+) -> Completion:
     """The answer; streamed, it is checked that nothing of it came only at the end."""
-    client = OpenRouterClient(base_url=emulator.base_url, api_key="sk-or-test", timeouts=QUICK)
+    client = OpenRouterClient(base_url=emulator.base_url, api_key="sk-or-test", timeouts=timeouts)
     try:
         if not stream:
             return await client.complete(request)
@@ -139,7 +142,7 @@ async def expect(
         assert completion.is_whole
         return completion
     with pytest.raises(OpenRouterError) as caught:
-        await ask(emulator, request, stream=stream)
+        await ask(emulator, request, stream=stream, timeouts=QUICK if kind is Late else PATIENT)
     assert type(caught.value) is kind
     return caught.value
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.openrouter import errors
@@ -52,6 +52,7 @@ def test_each_failure_has_its_next_step(error: errors.OpenRouterError, changes: 
     assert decide(error, situation(**changes), POLICY) == step
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.floats(0, 1))
 def test_waiting_grows_with_jitter_and_stays_bounded(tries: int, chance: float) -> None:
     wait = POLICY.wait(tries, BUSY, chance)

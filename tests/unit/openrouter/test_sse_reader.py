@@ -1,7 +1,7 @@
 """Server-Sent Events come out the same however they are cut."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from wire_samples import STREAM, cuttings
 
 from app.openrouter.errors import UnreadableAnswer
@@ -14,11 +14,13 @@ def read(*pieces: bytes) -> list[bytes]:
     return events + reader.close()
 
 
+@settings(deadline=None)
 @given(cuttings(STREAM))
 def test_any_cutting_gives_the_same_events(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(STREAM)
 
 
+@settings(deadline=None)
 @given(cuttings(STREAM.replace(b"\n", b"\r\n")))
 def test_any_cutting_of_crlf_lines_gives_the_same_events(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(STREAM)
@@ -42,6 +44,11 @@ def test_byte_order_mark_is_passed_over() -> None:
 
 def test_comments_and_other_fields_make_no_event() -> None:
     assert read(b": OPENROUTER PROCESSING\n\n:\n\nevent: x\nid: 1\nretry: 5\n\ndata:\n\ndata: 1\n\n") == [b"1"]
+
+
+def test_a_piece_that_looks_whole_may_continue_another() -> None:
+    assert read(b"data: 0\n\n", b"data: 1\n", b"data: 2\n\n") == [b"0", b"1\n2"]
+    assert read(b"data: 0\n\n", b"data: 1", b"data: 2\n\n") == [b"0", b"1data: 2"]
 
 
 def test_padding_before_the_first_event_is_passed_over() -> None:
