@@ -14,6 +14,18 @@ Every failure is an `errors.OpenRouterError`: `code`, `retryable`, `worth_anothe
 `model`, `upstream_message`, `retry_after`, and `partial`, the answer as far as it came. What `stream` and `complete`
 return is whole; a cut answer is a `TruncatedStream`, an empty one an `EmptyAnswer`.
 
+Carry a whole turn (`routing`, `route_run`, `attempts`, `breaker`): retries and fallbacks before the first delta.
+
+    plan = plan_route("openai/gpt-4o", policy=RoutePolicy(...), catalog=catalog, needs=Needs(images=True))
+    run = RouteRun(client, plan, request, budget=AttemptBudget(5), breaker=breaker)
+    completion = await run.complete()           # or: async with aclosing(run.stream()) as events
+    run.attempts                                # every call made, also after an error or a cancellation
+    summarize(run.attempts, requested=plan.requested, strategy=plan.strategy, catalog=catalog)
+
+Settle afterwards (`generations`): `await client.get_generation(generation_id)` tells what a cut or cancelled answer
+cost. `client.get_models()`, `get_key()` and `get_credits()` ask the small questions; `LiveCatalog(client.get_models)`
+keeps the catalogue up to date.
+
 Know the models (`catalog`, `models`, `pricing`):
 
     catalog = shipped_catalog()
