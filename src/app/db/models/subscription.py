@@ -74,7 +74,7 @@ class Subscription(Base):
         ForeignKeyConstraint(
             ["next_plan", "next_plan_version"],
             ["plan_limits.plan", "plan_limits.version"],
-            name="fk_subscriptions_next_plan_plan_limits",  # by the convention it would be longer than PostgreSQL allows
+            name="fk_subscriptions_next_plan_plan_limits",  # the convention makes it too long for PostgreSQL
         ),
         ForeignKeyConstraint(
             ["requested_plan", "requested_plan_version"],
@@ -119,12 +119,20 @@ class MonthlyUsageQuota(Base):
 
 
 class QuotaLease(Base):
-    """Amounts held for a running turn. Past ``expires_at`` a held lease counts for nothing."""
+    """Amounts held for a running turn. Past ``expires_at`` a held lease counts for nothing.
+
+    ``generation_id`` is the newest call upstream, written as soon as it is known: whatever becomes of this process,
+    its bill can be asked for.
+    """
 
     __tablename__ = "quota_leases"
 
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID]
+    plan: Mapped[PlanTier]
+    model: Mapped[str] = mapped_column(String(200))
+    generation_id: Mapped[str | None] = mapped_column(String(200))
     period_start: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(20))
     messages: Mapped[int]
@@ -136,9 +144,37 @@ class QuotaLease(Base):
 
     __table_args__ = (
         Index(None, "user_id", "state", "expires_at"),
-        CheckConstraint("state IN ('held', 'settled', 'released')", name="state"),
+        Index(None, "state", "expires_at"),
+        CheckConstraint("state IN ('held', 'settled', 'released', 'expired')", name="state"),
         CheckConstraint("messages >= 0 AND tokens >= 0 AND images >= 0 AND cost_usd >= 0", name="held_not_negative"),
     )
+
+
+class UnbilledCall(Base):
+    """A call whose bill is not known yet. It is looked up until it is; ``next_try_at`` NULL means given up.
+
+    The token counts are those the ledger has already: the late bill adds what is missing.
+    """
+
+    __tablename__ = "unbilled_calls"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    attempt_id: Mapped[UUID] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(String(20))
+    plan: Mapped[PlanTier]
+    model: Mapped[str] = mapped_column(String(200))
+    provider: Mapped[str | None] = mapped_column(String(100))
+    generation_id: Mapped[str] = mapped_column(String(200))
+    period_start: Mapped[datetime]
+    period_end: Mapped[datetime]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    created_at: Mapped[datetime]
+    tries: Mapped[int]
+    next_try_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "next_try_at"),)
 
 
 class UsageEvent(Base):
