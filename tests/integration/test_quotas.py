@@ -1,7 +1,6 @@
 """Leases under parallel turns, on both databases."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +16,7 @@ from app.db.database import Database
 from app.db.models import UsageDaily, UsageEvent
 from app.domain.plans import PlanTier
 from app.domain.quotas import Allowance, Amounts, Meter, TokenPrices, TurnAsk
-from app.services.auth_service import AuthService
+from app.services.assembly import Services
 from app.services.quota_service import BilledCall, Lease, QuotaService, UsageOfPeriod
 from tests.support.served import make_settings
 
@@ -31,8 +30,16 @@ class Bench:
     """A Free account (100 messages) and the quota service on one database."""
 
     def __init__(self, database: Database, settings: Settings, user_id: UUID) -> None:
-        self.database, self.user_id = database, user_id
+        self.database, self.settings, self.user_id = database, settings, user_id
         self.quotas = QuotaService(settings=lambda: settings)
+
+    @classmethod
+    async def open(cls, database: Database, database_url: str, folder: Path) -> "Bench":
+        settings = make_settings(database_url=database_url, data_dir=folder, openrouter_url="http://127.0.0.1:9/api/v1")
+        services = Services.build(settings, clock=lambda: NOW - timedelta(days=3))
+        user = await services.auth.register(email="a@example.com", password="a long password", plan=PlanTier.FREE)
+        await services.aclose()
+        return cls(database, settings, user.id)
 
     async def reserve(self, ask: TurnAsk = SHORT, *, now: datetime = NOW) -> Lease:
         async with self.database.unit_of_work() as uow:
@@ -62,10 +69,10 @@ class Bench:
         return (await self.usage(now=now)).balance.messages
 
 
-def make_call(*, cost_usd: Decimal | None) -> BilledCall:
+def make_call(*, cost_usd: Decimal | None, kind: str = "chat") -> BilledCall:
     return BilledCall(
         attempt_id=new_id(),
-        kind="chat",
+        kind=kind,
         message_id=new_id(),
         model="openai/gpt-4o",
         provider="OpenAI",
@@ -76,16 +83,13 @@ def make_call(*, cost_usd: Decimal | None) -> BilledCall:
         cached_tokens_write=0,
         cost_usd=cost_usd,
         cache_discount_usd=Decimal("0.0001"),
-        messages=1,
+        messages=1 if kind == "chat" else 0,
     )
 
 
 @pytest.fixture
 async def bench(database: Database, database_url: str, tmp_path: Path) -> Bench:
-    settings = make_settings(database_url=database_url, data_dir=tmp_path, openrouter_url="http://127.0.0.1:9/api/v1")
-    auth = AuthService(settings=lambda: settings, database=database, clock=lambda: NOW - timedelta(days=3))
-    user = await auth.register(email="a@example.com", password="a long password", plan=PlanTier.FREE)
-    return Bench(database, settings, user.id)
+    return await Bench.open(database, database_url, tmp_path)
 
 
 async def use_up(bench: Bench, *, left: int) -> None:
@@ -152,7 +156,7 @@ async def test_all_meters_are_held_while_a_turn_runs(bench: Bench) -> None:
 
 async def test_calls_that_gave_no_answer_are_in_the_ledger_but_not_on_the_persons_account(bench: Bench) -> None:
     lease = await bench.reserve()
-    lost = replace(make_call(cost_usd=Decimal("0.5")), kind="lost_attempt", messages=0)
+    lost = make_call(cost_usd=Decimal("0.5"), kind="lost_attempt")
     async with bench.database.unit_of_work() as uow:
         await bench.quotas.release(uow, lease, lost=[lost], now=NOW)
         await uow.commit()

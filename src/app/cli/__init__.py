@@ -5,7 +5,7 @@ import sys
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from app.cli import doctor, models, server, users
+from app.cli import doctor, ledger, models, server, users
 from app.core.config import ConfigurationError
 from app.core.errors import AppError
 from app.demo import DemoRefused
@@ -17,6 +17,8 @@ for _command in (server.demo, server.serve, server.migrate, server.seed, doctor.
     app.command()(_command)
 app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(ledger.leases, name="leases")
 
 
 def main() -> None:

@@ -38,6 +38,13 @@ class Database:
         """One transaction that only reads; on SQLite it never waits for a writer."""
         return UnitOfWork(self._session(), execution_options={READ_ONLY: True})
 
+    def snapshot(self) -> UnitOfWork:
+        """Like :meth:`read_only`, and all its statements see the same instant."""
+        options: dict[str, Any] = {READ_ONLY: True}
+        if self.engine.dialect.name != "sqlite":  # whose transactions are snapshots anyway
+            options["isolation_level"] = "REPEATABLE READ"
+        return UnitOfWork(self._session(), execution_options=options)
+
     async def ping(self) -> None:
         """Raise if the database does not answer."""
         async with self.engine.connect() as connection:

@@ -12,6 +12,7 @@ from app.db.repositories.bills import Bills
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
 from app.db.repositories.idempotency import IdempotencyKeys
+from app.db.repositories.ledger import Ledger
 from app.db.repositories.overrides import Overrides
 from app.db.repositories.presets import Presets
 from app.db.repositories.quotas import Quotas
@@ -32,6 +33,7 @@ class UnitOfWork:
         self.directory = Directory(session)
         self.idempotency = IdempotencyKeys(session)
         self.overrides = Overrides(session)
+        self.ledger = Ledger(session)
         self.presets = Presets(session)
         self.quotas = Quotas(session)
         self.subscriptions = Subscriptions(session)

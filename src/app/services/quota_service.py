@@ -12,15 +12,13 @@ from app.core.ids import new_id
 from app.db.models import MonthlyUsageQuota
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
+from app.domain.ledger import LATE_BILL
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
 
 FIRST_LOOK_UP = timedelta(seconds=5)
 """A bill that did not come with the answer is asked for this long after: OpenRouter's records are written late."""
-
-LATE_BILL = "late_bill"
-"""The ledger's line for what a call turned out to cost after its own line was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import QuotaLease, UnbilledCall
 from app.db.unit_of_work import UnitOfWork
+from app.domain.ledger import LATE_BILL
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
 from app.openrouter.errors import GenerationNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.services.openrouter_service import OpenRouterService, openrouter_service
-from app.services.quota_service import LATE_BILL, BilledCall, QuotaService, quota_service
+from app.services.quota_service import BilledCall, QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
 

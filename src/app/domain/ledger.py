@@ -1,0 +1,115 @@
+"""What follows from the ledger: the month's counters and the day's sums are recomputed from its lines alone."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+HOUSE_KINDS = frozenset({"lost_attempt", "title"})
+"""Lines the house pays: they count against nobody's plan."""
+
+LATE_BILL = "late_bill"
+"""The line for what a call turned out to cost after its own line was written: no request of its own."""
+
+MonthKey = tuple[UUID, datetime]
+DayKey = tuple[UUID, date, str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """One line of the ledger. Token counts are totals of which the cached ones are parts; unknown money is ``None``."""
+
+    user_id: UUID
+    kind: str
+    plan: str
+    model: str
+    period_start: datetime
+    created_at: datetime
+    messages: int
+    images: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens_read: int
+    cached_tokens_write: int
+    cost_usd: Decimal | None
+    cache_discount_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Sums by billing month and by UTC day; each value maps a column's name to its sum."""
+
+    months: dict[MonthKey, dict[str, Any]] = field(default_factory=dict)
+    days: dict[DayKey, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A stored sum that is not what the ledger says."""
+
+    table: str
+    key: tuple[Any, ...]
+    column: str
+    stored: Any
+    ledger: Any
+
+    def __str__(self) -> str:
+        key = " ".join(str(part) for part in self.key)
+        return f"{self.table} {key}: {self.column} is {self.stored}, the ledger says {self.ledger}"
+
+
+def project(lines: Iterable[LedgerLine]) -> Projection:
+    """Add the lines up."""
+    projection = Projection()
+    for line in lines:
+        if line.kind not in HOUSE_KINDS:
+            _add(projection.months.setdefault((line.user_id, line.period_start), {}), month_amounts(line))
+        day = line.created_at.astimezone(UTC).date()
+        key = (line.user_id, day, line.model, line.plan, line.kind)
+        _add(projection.days.setdefault(key, {}), day_amounts(line))
+    return projection
+
+
+def month_amounts(line: LedgerLine) -> dict[str, Any]:
+    """What a line adds to its billing month, by column of ``monthly_usage_quotas``."""
+    return {
+        "messages_used": line.messages,
+        "tokens_used": line.prompt_tokens + line.completion_tokens,
+        "images_used": line.images,
+        "cost_usd": line.cost_usd or Decimal(0),
+        "cache_savings_usd": line.cache_discount_usd or Decimal(0),
+    }
+
+
+def day_amounts(line: LedgerLine) -> dict[str, Any]:
+    """What a line adds to its day, by column of ``usage_daily``."""
+    return {
+        "requests": 0 if line.kind == LATE_BILL else 1,
+        "messages": line.messages,
+        "images": line.images,
+        "prompt_tokens": line.prompt_tokens,
+        "completion_tokens": line.completion_tokens,
+        "cached_tokens_read": line.cached_tokens_read,
+        "cached_tokens_write": line.cached_tokens_write,
+        "cost_usd": line.cost_usd or Decimal(0),
+        "cache_discount_usd": line.cache_discount_usd or Decimal(0),
+    }
+
+
+def compare(
+    table: str, stored: Mapping[Any, Mapping[str, Any]], projected: Mapping[Any, Mapping[str, Any]]
+) -> list[Difference]:
+    """Every column that differs; a missing row counts as zeros, so an empty month that was only opened is fine."""
+    return [
+        Difference(table, key, column, have, want)
+        for key in sorted({*stored, *projected}, key=repr)
+        for column in (projected.get(key) or stored[key])
+        if (have := stored.get(key, {}).get(column, 0)) != (want := projected.get(key, {}).get(column, 0))
+    ]
+
+
+def _add(sums: dict[str, Any], amounts: Mapping[str, Any]) -> None:
+    for column, amount in amounts.items():
+        sums[column] = sums.get(column, 0) + amount
