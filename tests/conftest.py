@@ -13,10 +13,12 @@ from app.db.database import Database
 from tests.emulator.process import EmulatorProcess, start_emulator
 from tests.support.accounts import Person, join
 from tests.support.databases import KINDS, PostgresTemplates, SQLiteTemplates, Templates, find_postgres
+from tests.support.redis import RedisServer, start_redis
 from tests.support.served import ServedApp, make_settings, serve
 
 # The developer's own settings must not steer the tests.
-for _name in [name for name in os.environ if name.startswith(("OPENROUTER_", "LLM_", "JWT_", "DATABASE_", "APP_ENV"))]:
+_STEERING = ("OPENROUTER_", "LLM_", "JWT_", "DATABASE_", "REDIS_URL", "RATE_LIMITS_", "APP_ENV")
+for _name in [name for name in os.environ if name.startswith(_STEERING)]:
     del os.environ[_name]
 
 Serve = Callable[..., Awaitable[ServedApp]]
@@ -46,6 +48,24 @@ def openrouter(emulator_process: EmulatorProcess) -> Iterator[EmulatorProcess]:
     emulator_process.reset()
     yield emulator_process
     emulator_process.reset()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server; others use it too, so a test takes keys of its own."""
+    given = os.environ.get("TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with start_redis() as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server of this test's own, to stop and start."""
+    with start_redis() as server:
+        yield server
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -32,7 +32,7 @@ class ServedApp:
 
 
 def make_settings(*, database_url: str, data_dir: Path, openrouter_url: str, **changes: Any) -> Settings:
-    """Settings for tests: quick password hashes, no ``.env``; ``changes`` win."""
+    """Settings for tests: quick password hashes, no ``.env``, nobody refused for haste; ``changes`` win."""
     defaults: dict[str, Any] = {
         "_env_file": None,
         "database_url": database_url,
@@ -43,6 +43,11 @@ def make_settings(*, database_url: str, data_dir: Path, openrouter_url: str, **c
         "argon2_time_cost": 1,
         "argon2_memory_kib": 8,
         "shutdown_grace_seconds": 2,
+        "rate_limits_enabled": False,
+        "max_running_answers_per_user": 1_000,
+        "login_failures_per_account": 1_000_000,
+        "login_failures_per_address": 1_000_000,
+        "registrations_per_hour_per_address": 1_000_000,
         "log_level": "ERROR",
     }
     return load_settings(**(defaults | changes))

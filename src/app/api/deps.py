@@ -1,5 +1,6 @@
 """What endpoints ask for: the caller and the services."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
 from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
+from app.services.running_answers import AnswerSeat, TooManyRunningAnswers
 from app.services.subscription_service import SubscriptionService
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False)
@@ -59,14 +61,54 @@ Presets = Annotated[PresetsService, Depends(_get_presets)]
 Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]
 
 
-async def get_current_user(auth: Auth, token: Annotated[str | None, Depends(_bearer)]) -> Principal:
-    """The account behind the request's access token; 401 without a valid one."""
+async def _authenticate(auth: Auth, token: Annotated[str | None, Depends(_bearer)]) -> Principal:
     if token is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
     return await auth.authenticate(token)
 
 
+_Authenticated = Annotated[Principal, Depends(_authenticate)]
+
+
+async def get_current_user(user: _Authenticated, services: AppServices, request: Request) -> Principal:
+    """The account behind the access token, its request counted; 401 without a valid token, 429 for too many."""
+    request.state.rate_limit = await services.limiter.count_api_request(user.id)
+    return user
+
+
+async def get_model_caller(user: _Authenticated, services: AppServices, request: Request) -> Principal:
+    """The same for endpoints that ask a model: counted against the plan's requests per minute instead."""
+    request.state.rate_limit = await services.limiter.count_model_request(user.id)
+    return user
+
+
+async def get_answer_seat(user: _Authenticated, services: AppServices, request: Request) -> AsyncIterator[AnswerSeat]:
+    """A place among the caller's running answers; hand it over to the answer that starts.
+
+    Ask for it before :data:`ModelCaller`: what is refused here must not use up the minute.
+    """
+    try:
+        seat = await services.running.take(user.id)
+    except TooManyRunningAnswers:
+        request.state.rate_limit = await services.limiter.model_standing(user.id)
+        raise
+    try:
+        yield seat
+    finally:
+        seat.close()
+
+
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
+ModelCaller = Annotated[Principal, Depends(get_model_caller)]
+Seat = Annotated[AnswerSeat, Depends(get_answer_seat)]
+
+
+def get_client_address(request: Request) -> str | None:
+    """Who holds the other end of the socket; behind a proxy uvicorn's --forwarded-allow-ips makes it the client."""
+    return request.client.host if request.client else None
+
+
+ClientAddress = Annotated[str | None, Depends(get_client_address)]
 
 
 async def get_admin(user: CurrentUser) -> Principal:

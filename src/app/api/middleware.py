@@ -1,4 +1,7 @@
-"""Around every request: an id that goes upstream and comes back, one log line, and no stack trace for the caller."""
+"""Around every request: an id that goes upstream and comes back, one log line, no stack trace for the caller.
+
+The answer's headers also say where the caller's rate limit stands, whatever kind of answer it is.
+"""
 
 import re
 import time
@@ -28,6 +31,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
+        state = scope.setdefault("state", {})  # what `request.state` reads and writes
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
@@ -37,7 +41,10 @@ class RequestContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = request_id
+                if standing := state.get("rate_limit"):
+                    headers.update(standing.headers())
             await send(message)
 
         try:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database_url: str = Field(default="", repr=False)  # it may hold a password
     database_pool_size: int = Field(default=10, ge=1, le=500)
+    redis_url: SecretStr | None = None  # it may hold a password
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
     cors_origins: CommaList = ()
@@ -72,6 +74,13 @@ class Settings(BaseSettings):
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     argon2_time_cost: int = Field(default=3, ge=1, le=20)
     argon2_memory_kib: int = Field(default=65_536, ge=8, le=4_194_304)
+
+    rate_limits_enabled: bool = True
+    api_requests_per_minute: int = Field(default=600, ge=1)
+    max_running_answers_per_user: int = Field(default=5, ge=1)
+    login_failures_per_account: int = Field(default=10, ge=1)
+    login_failures_per_address: int = Field(default=50, ge=1)
+    registrations_per_hour_per_address: int = Field(default=20, ge=1)
 
     openrouter_api_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     openrouter_base_url: AnyHttpUrl = AnyHttpUrl("https://openrouter.ai/api/v1")
@@ -121,7 +130,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("openrouter_api_key", "jwt_secret", mode="before")
+    @field_validator("openrouter_api_key", "jwt_secret", "redis_url", mode="before")
     @classmethod
     def _empty_is_absent(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -133,6 +142,17 @@ class Settings(BaseSettings):
             ("sqlite+aiosqlite://", "postgresql+asyncpg://", "postgresql://", "postgres://")
         ):
             raise ValueError("use postgresql://... or sqlite+aiosqlite:///...")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_store(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "valkey://", "valkeys://", "unix://")):
+            raise ValueError("use redis://host:port/0, rediss:// for TLS, or unix:///path")
+        if find_spec("valkey") is None:
+            raise ValueError("needs the package valkey: install the extra redis")
         return value
 
     @field_validator("jwt_secret")
@@ -157,6 +177,11 @@ class Settings(BaseSettings):
             return f"sqlite+aiosqlite:///{self.data_dir.resolve()}/wisqu.db"
         scheme, _, rest = self.database_url.partition("://")
         return f"postgresql+asyncpg://{rest}" if scheme in ("postgres", "postgresql") else self.database_url
+
+    @property
+    def resolved_redis_url(self) -> str | None:
+        """The server that processes share their counters on; ``None``: each process counts for itself."""
+        return self.redis_url.get_secret_value() if self.redis_url else None
 
     @property
     def jwt_secret_file(self) -> Path:

@@ -78,6 +78,13 @@ class QuotaExceeded(AppError):
     code = "quota_exceeded"
 
 
+class TooManyRequests(AppError):
+    """More than is allowed at once or within a time; waiting helps."""
+
+    status_code = 429
+    code = "rate_limited"
+
+
 class ServiceUnavailable(AppError):
     """The server is stopping or not ready; try again in a moment."""
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.coordination import coordination as default_coordination
+from app.coordination.coordination import Coordination
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
 from app.db import database as default_database
@@ -16,7 +18,9 @@ from app.services.openrouter_service import OpenRouterService, openrouter_servic
 from app.services.plan_gates import PlanGates
 from app.services.presets_service import PresetsService, presets_service
 from app.services.quota_service import QuotaService
+from app.services.rate_limiter import RateLimiter, rate_limiter
 from app.services.reconciliation_service import ReconciliationService, reconciliation_service
+from app.services.running_answers import RunningAnswers, running_answers
 from app.services.subscription_service import SubscriptionService, subscription_service
 
 
@@ -26,6 +30,9 @@ class Services:
 
     settings: Settings
     database: Database
+    coordination: Coordination
+    limiter: RateLimiter
+    running: RunningAnswers
     openrouter: OpenRouterService
     hub: GenerationHub
     leases: LeaseKeeper
@@ -43,6 +50,9 @@ class Services:
         return cls(
             settings=get_settings(),
             database=default_database.database,
+            coordination=default_coordination.coordination,
+            limiter=rate_limiter,
+            running=running_answers,
             openrouter=openrouter_service,
             hub=generation_hub,
             auth=auth_service,
@@ -63,6 +73,8 @@ class Services:
             return settings
 
         database = Database(lambda: settings.resolved_database_url, lambda: settings.database_pool_size)
+        coordination = Coordination(lambda: settings.resolved_redis_url)
+        limiter = RateLimiter(settings=read_settings, database=database, coordination=coordination)
         openrouter = OpenRouterService(settings=read_settings)
         quotas = QuotaService(settings=read_settings)
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
@@ -71,10 +83,13 @@ class Services:
         return cls(
             settings=settings,
             database=database,
+            coordination=coordination,
+            limiter=limiter,
+            running=RunningAnswers(settings=read_settings, coordination=coordination),
             openrouter=openrouter,
             hub=hub,
             leases=leases,
-            auth=AuthService(settings=read_settings, database=database, clock=clock),
+            auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             chat=EnhancedChatService(
                 settings=read_settings,
                 database=database,
@@ -105,4 +120,5 @@ class Services:
         await self.hub.drain(self.settings.shutdown_grace_seconds)
         await self.leases.aclose()
         await self.openrouter.aclose()
+        await self.coordination.aclose()
         await self.database.close()

@@ -19,6 +19,7 @@ from app.db.models import RefreshTokenRow, User
 from app.db.unit_of_work import UnitOfWork
 from app.domain.plans import PlanTier
 from app.domain.principal import Principal, Role
+from app.services.rate_limiter import RateLimiter, rate_limiter
 
 
 class EmailTaken(Conflict):
@@ -44,10 +45,12 @@ class AuthService:
         *,
         settings: Callable[[], Settings],
         database: Database,
+        limiter: RateLimiter,
         clock: Clock = utc_now,
     ) -> None:
         self._settings = settings
         self._database = database
+        self._limiter = limiter
         self._clock = clock
         self._hasher: PasswordHasher | None = None
         self._tokens: AccessTokens | None = None
@@ -60,8 +63,13 @@ class AuthService:
         full_name: str | None = None,
         role: Role = Role.USER,
         plan: PlanTier = PlanTier.FREE,
+        address: str | None = None,
     ) -> User:
-        """Create an account with a subscription to ``plan``; raises :class:`EmailTaken`."""
+        """Create an account with a subscription to ``plan``; raises :class:`EmailTaken`.
+
+        ``address``: where a stranger's request comes from, so that one place cannot register without end.
+        """
+        await self._limiter.count_registration(address)
         password_hash = await self._passwords().hash(password)
         now = self._clock()
         user = User(
@@ -84,13 +92,19 @@ class AuthService:
             await uow.commit()
         return user
 
-    async def login(self, *, email: str, password: str) -> TokenPair:
-        """Tokens for the right password; the same refusal, in the same time, for a wrong one and an unknown e-mail."""
+    async def login(self, *, email: str, password: str, address: str | None = None) -> TokenPair:
+        """Tokens for the right password; the same refusal, in the same time, for a wrong one and an unknown e-mail.
+
+        Failures are counted by account and by the ``address`` they come from, whether or not there is the account.
+        """
+        account = _as_kept(email)
+        await self._limiter.count_login(account=account, address=address)
         user = await self._get_user(email) if is_storable(email) else None
         password = password if is_storable(password) else ""
         is_right = await self._passwords().verify(password, user.password_hash if user else None)
         if user is None or not is_right or not user.is_active:
             raise InvalidCredentials("The e-mail address or the password is wrong.")
+        await self._limiter.forgive_login(account=account, address=address)
         async with self._database.unit_of_work() as uow:
             pair = self._issue(uow, user.id, family_id=new_id())
             await uow.commit()
@@ -157,7 +171,8 @@ class AuthService:
             await uow.commit()
 
     async def aclose(self) -> None:
-        """Close the database connections; a later call opens them anew."""
+        """Close the connections; a later call opens them anew."""
+        await self._limiter.aclose()
         await self._database.close()
 
     async def _get_user(self, email: str) -> User | None:
@@ -207,4 +222,4 @@ def _as_kept(email: str) -> str:
     return email.lower()
 
 
-auth_service = AuthService(settings=get_settings, database=database)
+auth_service = AuthService(settings=get_settings, database=database, limiter=rate_limiter)

@@ -35,6 +35,7 @@ class AnswerLog:
         self._events: list[LoggedEvent] = []
         self._is_closed = False
         self._waiting: list[asyncio.Future[None]] = []
+        self._at_the_end: list[Callable[[], None]] = []
 
     @property
     def is_closed(self) -> bool:
@@ -47,7 +48,17 @@ class AnswerLog:
             raise RuntimeError("this answer has ended")
         self._events.append(LoggedEvent(len(self._events) + 1, event, encode(event)))
         self._is_closed = event.is_last
+        if self._is_closed:
+            for act in self._at_the_end:
+                act()
         self._wake()
+
+    def when_closed(self, act: Callable[[], None]) -> None:
+        """Do something once with the last event, before any reader sees it; at once if it has been written."""
+        if self._is_closed:
+            act()
+        else:
+            self._at_the_end.append(act)
 
     async def read(self, *, after: int = 0) -> AsyncGenerator[LoggedEvent]:
         """The events behind sequence number ``after``, as they come, until the last."""

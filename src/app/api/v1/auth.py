@@ -5,23 +5,23 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
-from app.api.deps import Auth, CurrentUser
+from app.api.deps import Auth, ClientAddress, CurrentUser
 from app.api.schemas.auth import RefreshBody, RegisterBody, RegisteredUserRead, TokenRead, UserRead
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
 
 @router.post("/register", status_code=status.HTTP_201_CREATED)
-async def register(body: RegisterBody, auth: Auth) -> RegisteredUserRead:
+async def register(body: RegisterBody, auth: Auth, address: ClientAddress) -> RegisteredUserRead:
     """Create an account on the Free plan."""
-    user = await auth.register(email=body.email, password=body.password, full_name=body.full_name)
+    user = await auth.register(email=body.email, password=body.password, full_name=body.full_name, address=address)
     return RegisteredUserRead.model_validate(user)
 
 
 @router.post("/login")
-async def login(form: Annotated[OAuth2PasswordRequestForm, Depends()], auth: Auth) -> TokenRead:
+async def login(form: Annotated[OAuth2PasswordRequestForm, Depends()], auth: Auth, address: ClientAddress) -> TokenRead:
     """Trade e-mail (as ``username``) and password for tokens; a form, as OAuth2 wants it."""
-    return TokenRead.model_validate(await auth.login(email=form.username, password=form.password))
+    return TokenRead.model_validate(await auth.login(email=form.username, password=form.password, address=address))
 
 
 @router.post("/refresh")

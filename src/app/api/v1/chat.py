@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from app.api.deps import Chat, CurrentUser
+from app.api.deps import Chat, ModelCaller, Seat
 from app.api.schemas.chat import ChatBody, ChatRead
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
@@ -33,7 +33,8 @@ router = APIRouter(prefix="/chat", tags=["chat"])
 )
 async def chat(
     body: ChatBody,
-    user: CurrentUser,
+    seat: Seat,
+    user: ModelCaller,
     chat: Chat,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Response:
@@ -42,6 +43,7 @@ async def chat(
     answer = await chat.ask(
         user.id, body.conversation_id, _question(body), streaming=body.stream, request_key=request_key
     )
+    answer.when_closed(seat.hand_over())
     if body.stream:
         return stream_answer(answer)
     return Response(encode(await answer.wait_for_reply()), media_type="application/json")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, status
 
-from app.api.deps import Conversations, CurrentUser
+from app.api.deps import Conversations, CurrentUser, ModelCaller
 from app.api.schemas.conversations import (
     ConversationCreate,
     ConversationDetailRead,
@@ -64,6 +64,6 @@ async def delete_conversation(conversation_id: UUID, user: CurrentUser, conversa
 
 
 @router.post("/{conversation_id}/generate-title")
-async def generate_title(conversation_id: UUID, user: CurrentUser, conversations: Conversations) -> ConversationRead:
+async def generate_title(conversation_id: UUID, user: ModelCaller, conversations: Conversations) -> ConversationRead:
     """Let a cheap model name the conversation."""
     return ConversationRead.model_validate(await conversations.generate_title(user.id, conversation_id))
