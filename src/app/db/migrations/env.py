@@ -1,19 +1,23 @@
 """Alembic's entry: runs the migrations on the configured database, or on the URL given as ``sqlalchemy.url``."""
 
 import asyncio
+import sys
 from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy.engine import Connection
 
 import app.db.models  # noqa: F401  (registers every table)
-from app.core.config import get_settings
+from app.core.config import ConfigurationError, get_settings
 from app.db.base import Base, Money, UTCDateTime
 from app.db.database import make_engine
 
 
 def _url() -> str:
-    return context.config.get_main_option("sqlalchemy.url") or get_settings().resolved_database_url
+    try:
+        return context.config.get_main_option("sqlalchemy.url") or get_settings().resolved_database_url
+    except ConfigurationError as error:
+        sys.exit(str(error))
 
 
 def _options() -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Turns:
 
     async def add_messages(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert messages in one statement; the rows name the same columns."""
-        await self._session.execute(insert(Message), [dict(row) for row in rows])
+        await self._session.execute(insert(Message).values([dict(row) for row in rows]))
 
     async def close_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
         """Write how a pending message ended."""
