@@ -1,5 +1,6 @@
 """What people, broken clients and fuzzers send: each refusal has its status, one shape, and gives nothing away."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -235,6 +236,16 @@ async def test_a_body_over_the_limit_is_refused_by_its_declared_length(small_app
     async with small_app.client() as http:
         answer = await http.post("/api/v1/auth/register", content=padded(2_049), headers=JSON)
     assert_refused(answer, 413, "body_too_large")
+
+
+async def test_a_body_declared_too_long_is_refused_before_it_is_sent(small_app: ServedApp) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(small_app.url.rpartition(":")[2]))
+    writer.write(b"POST /api/v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+    async with asyncio.timeout(5):
+        status = await reader.readline()
+    writer.close()
+
+    assert b" 413 " in status
 
 
 async def test_a_body_over_the_limit_is_refused_when_it_comes_in_pieces(small_app: ServedApp) -> None:

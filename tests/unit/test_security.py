@@ -65,6 +65,7 @@ class TestPasswordHasher:
 
         assert len(compared) == 2
         assert len(set(compared)) == 1, "the decoy is made once"
+        assert compared[0].startswith("$argon2id$v=19$m=8,t=1,p=1$")
 
     async def test_passwords_are_hashed_outside_the_event_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hasher = make_hasher()
