@@ -3,11 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from app.core.errors import Forbidden, Unauthenticated
+from app.domain.audit import Actor, ActorKind
 from app.domain.principal import Principal
+from app.services.admin_service import AdminService
 from app.services.assembly import Services
 from app.services.auth_service import AuthService
 from app.services.conversation_service import ConversationService
@@ -27,6 +30,10 @@ def get_services(request: Request) -> Services:
 
 
 AppServices = Annotated[Services, Depends(get_services)]
+
+
+def _get_admin_service(services: AppServices) -> AdminService:
+    return services.admin
 
 
 def _get_auth(services: AppServices) -> AuthService:
@@ -53,6 +60,7 @@ def _get_subscriptions(services: AppServices) -> SubscriptionService:
     return services.subscriptions
 
 
+Admin = Annotated[AdminService, Depends(_get_admin_service)]
 Auth = Annotated[AuthService, Depends(_get_auth)]
 Chat = Annotated[EnhancedChatService, Depends(_get_chat)]
 Conversations = Annotated[ConversationService, Depends(_get_conversations)]
@@ -119,3 +127,21 @@ async def get_admin(user: CurrentUser) -> Principal:
 
 
 AdminUser = Annotated[Principal, Depends(get_admin)]
+
+
+async def get_customer(user: CurrentUser) -> Actor:
+    """The caller as the audit log names people who act for themselves."""
+    return _actor(ActorKind.USER, user)
+
+
+async def get_operator(admin: AdminUser) -> Actor:
+    """The caller as the audit log names operators; 403 for anybody else."""
+    return _actor(ActorKind.OPERATOR, admin)
+
+
+def _actor(kind: ActorKind, account: Principal) -> Actor:
+    return Actor(kind, account.id, structlog.contextvars.get_contextvars().get("request_id"))
+
+
+Customer = Annotated[Actor, Depends(get_customer)]
+Operator = Annotated[Actor, Depends(get_operator)]

@@ -8,6 +8,7 @@ from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
 from app.db import database as default_database
 from app.db.database import Database
+from app.services.admin_service import AdminService, admin_service
 from app.services.auth_service import AuthService, auth_service
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
@@ -36,6 +37,7 @@ class Services:
     openrouter: OpenRouterService
     hub: GenerationHub
     leases: LeaseKeeper
+    admin: AdminService
     auth: AuthService
     chat: EnhancedChatService
     conversations: ConversationService
@@ -55,6 +57,7 @@ class Services:
             running=running_answers,
             openrouter=openrouter_service,
             hub=generation_hub,
+            admin=admin_service,
             auth=auth_service,
             chat=enhanced_chat_service,
             conversations=conversation_service,
@@ -89,6 +92,7 @@ class Services:
             openrouter=openrouter,
             hub=hub,
             leases=leases,
+            admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             chat=EnhancedChatService(
                 settings=read_settings,
@@ -112,7 +116,7 @@ class Services:
             reconciliation=ReconciliationService(
                 settings=read_settings, database=database, openrouter=openrouter, quotas=quotas, clock=clock
             ),
-            subscriptions=SubscriptionService(database=database, quotas=quotas, clock=clock),
+            subscriptions=SubscriptionService(settings=read_settings, database=database, quotas=quotas, clock=clock),
         )
 
     async def aclose(self) -> None:

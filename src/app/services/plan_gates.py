@@ -39,6 +39,17 @@ class ModelChoice:
     notes: tuple[str, ...] = ()
 
 
+def is_switched_on(feature: Feature, settings: Settings) -> bool:
+    """Whether this server offers the feature at all, whatever the plans say."""
+    switches = {
+        Feature.IMAGE_GENERATION: settings.image_generation_enabled,
+        Feature.PDF_PROCESSING: settings.pdf_processing_enabled,
+        Feature.AUDIO_PROCESSING: settings.audio_processing_enabled,
+        Feature.PROMPT_CACHING: settings.prompt_caching_enabled,
+    }
+    return switches.get(feature, True)
+
+
 class PlanGates:
     """Every rule that depends on the plan's features, in one place."""
 

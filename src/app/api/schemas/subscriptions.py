@@ -1,9 +1,26 @@
 """Bodies of ``/subscriptions``."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
-from app.api.schemas.common import ReadModel, Usd
+from pydantic import Field
+
+from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
+from app.domain.entitlements import Entitlement, Why
+from app.domain.lifecycle import SubscriptionStatus
 from app.domain.plans import PlanTier
+
+
+class CancelBody(RequestBody):
+    """Why somebody leaves; telling is free."""
+
+    reason: Annotated[FilledText, Field(max_length=500)] | None = None
+
+
+class ChangeBody(RequestBody):
+    """The plan to move to."""
+
+    plan: PlanTier
 
 
 class PlanRead(ReadModel):
@@ -34,15 +51,83 @@ class PeriodRead(ReadModel):
     end: datetime
 
 
+class DatedPlanRead(ReadModel):
+    """A plan and an instant: when it takes effect, or when it was asked for."""
+
+    plan: PlanTier
+    version: int
+    at: datetime
+
+
 class SubscriptionRead(ReadModel):
-    """What an account is on."""
+    """What an account is on; ``scheduled`` takes effect by itself, ``requested`` waits for a confirmation."""
 
     plan: PlanTier
     plan_version: int
-    status: str
+    status: SubscriptionStatus
     since: datetime
     cancel_at: datetime | None
+    cancel_reason: str | None
     period: PeriodRead
+    scheduled: DatedPlanRead | None
+    requested: DatedPlanRead | None
+
+
+class ConfirmationRead(ReadModel):
+    """Who confirms an upgrade, and where one goes for it, if anywhere."""
+
+    by: str
+    url: str | None
+
+
+class ChangeRead(SubscriptionRead):
+    """The subscription after a wish to change; ``confirmation`` is null where nothing has to be confirmed."""
+
+    confirmation: ConfirmationRead | None
+
+
+class LimitChangeRead(ReadModel):
+    """One limit or feature, before and after."""
+
+    name: str
+    now: bool | int | None
+    then: bool | int | None
+
+
+class OverLimitRead(ReadModel):
+    """What is used today and would not fit."""
+
+    name: str
+    used: int
+    limit: int
+
+
+class ChangePreviewRead(ReadModel):
+    """What a change would bring; ``takes_effect_at`` null means as soon as it is confirmed."""
+
+    kind: Literal["upgrade", "downgrade", "cancellation"]
+    plan: PlanTier
+    version: int
+    takes_effect_at: datetime | None
+    price_usd_per_month: Usd
+    price_now_usd_per_month: Usd
+    limits: list[LimitChangeRead]
+    over_limit: list[OverLimitRead]
+
+
+class ExplanationRead(ReadModel):
+    """May I, and why. Counts are null where nothing is counted; money is USD."""
+
+    feature: Entitlement
+    allowed: bool
+    why: Why
+    detail: str
+    plan: PlanTier
+    available_in: PlanTier | None
+    expires_at: datetime | None
+    limit: Usd | None
+    used: Usd | None
+    resets_at: datetime | None
 
 
 class MeterRead(ReadModel):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -31,27 +31,29 @@ class Directory:
         self, *, limit: int, before: UUID | None, email_part: str, now: datetime
     ) -> Sequence[AccountRow]:
         """At most ``limit`` accounts older than ``before``, newest first, whose address holds ``email_part``."""
-        current = and_(
-            MonthlyUsageQuota.user_id == User.id,
-            MonthlyUsageQuota.period_start <= now,
-            MonthlyUsageQuota.period_end > now,
-        )
-        query = (
-            select(User, Subscription, MonthlyUsageQuota)
-            .outerjoin(Subscription, Subscription.user_id == User.id)
-            .outerjoin(MonthlyUsageQuota, current)
-            .order_by(User.id.desc())
-            .limit(limit)
-        )
+        query = _accounts(now).order_by(User.id.desc()).limit(limit)
         if before is not None:
             query = query.where(User.id < before)
         if email_part:
             query = query.where(User.email.contains(email_part, autoescape=True))
         return [AccountRow(*row) for row in (await self._session.execute(query)).all()]
 
-    async def require(self, user_id: UUID) -> User:
+    async def require(self, user_id: UUID, *, now: datetime) -> AccountRow:
         """One account; raises :class:`NotFound`."""
-        user = await self._session.get(User, user_id)
-        if user is None:
+        row = (await self._session.execute(_accounts(now).where(User.id == user_id))).first()
+        if row is None:
             raise NotFound(f"No account {str(user_id)!r}.")
-        return user
+        return AccountRow(*row)
+
+
+def _accounts(now: datetime) -> Select[User, Subscription, MonthlyUsageQuota]:
+    current = and_(
+        MonthlyUsageQuota.user_id == User.id,
+        MonthlyUsageQuota.period_start <= now,
+        MonthlyUsageQuota.period_end > now,
+    )
+    return (
+        select(User, Subscription, MonthlyUsageQuota)
+        .outerjoin(Subscription, Subscription.user_id == User.id)
+        .outerjoin(MonthlyUsageQuota, current)
+    )
