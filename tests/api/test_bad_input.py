@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from app.core.ids import new_id
-from tests.conftest import Serve
+from app.domain.plans import PlanTier
+from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import PASSWORD, Person
 from tests.support.served import ServedApp, make_settings, serve
@@ -117,6 +118,12 @@ async def test_what_was_sent_is_not_repeated(http: httpx2.AsyncClient) -> None:
 # fields of a question
 
 
+@pytest.fixture
+async def subscriber(app: ServedApp, join_app: Join) -> Person:
+    """Somebody whose plan leaves every model and a long context open."""
+    return await join_app(app, plan=PlanTier.PREMIUM)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -163,9 +170,9 @@ async def test_what_was_sent_is_not_repeated(http: httpx2.AsyncClient) -> None:
     ],
     ids=lambda value: repr(value)[:24],
 )
-async def test_a_wrong_field_of_a_question_is_named(person: Person, field: str, value: Any) -> None:
-    question = {"conversation_id": await person.begin(), "message": "What is Salah?", field: value}
-    body = assert_refused(await send(person, json.dumps(question).encode()), 422, "validation_error")
+async def test_a_wrong_field_of_a_question_is_named(subscriber: Person, field: str, value: Any) -> None:
+    question = {"conversation_id": await subscriber.begin(), "message": "What is Salah?", field: value}
+    body = assert_refused(await send(subscriber, json.dumps(question).encode()), 422, "validation_error")
     assert {each["field"].split(".")[0] for each in body["fields"]} == {field}
 
 
@@ -183,8 +190,8 @@ async def test_a_wrong_document_is_named_by_its_place(person: Person, document: 
     assert body["fields"][0]["field"].startswith("context.1")
 
 
-async def test_the_longest_message_is_taken(person: Person) -> None:
-    answer = await person.chat(await person.begin(), "م" * 32_000, max_tokens=1)
+async def test_the_longest_message_is_taken(subscriber: Person) -> None:
+    answer = await subscriber.chat(await subscriber.begin(), "م" * 32_000, max_tokens=1)
     assert answer.status_code == 200, answer.text
 
 
