@@ -5,7 +5,7 @@ import sys
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from app.cli import doctor, ledger, models, server, users
+from app.cli import doctor, ledger, models, server, subscriptions, users
 from app.core.config import ConfigurationError
 from app.core.errors import AppError
 from app.demo import DemoRefused
@@ -15,7 +15,12 @@ app = typer.Typer(
 )
 for _command in (server.demo, server.serve, server.migrate, server.seed, doctor.doctor):
     app.command()(_command)
+users.app.command("list")(subscriptions.list_users)
+users.app.command("show")(subscriptions.show_user)
+users.app.command("set-plan")(subscriptions.set_plan)
+users.app.command("override")(subscriptions.override)
 app.add_typer(users.app, name="users")
+app.add_typer(subscriptions.plans, name="plans")
 app.add_typer(models.app, name="models")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(ledger.leases, name="leases")
