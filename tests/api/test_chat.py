@@ -126,6 +126,23 @@ async def test_when_no_model_answers_the_question_is_kept_and_nothing_charged(se
     assert usage["total_cost_usd"] == 0
 
 
+async def test_deleting_the_conversation_of_a_running_answer_loses_no_charge(
+    app: ServedApp, person: Person, openrouter: EmulatorProcess
+) -> None:
+    conversation_id = await person.begin()
+    openrouter.configure(first_token_delay=1)
+    turn = asyncio.create_task(person.chat(conversation_id))
+    while not openrouter.requests(session_id=conversation_id):  # noqa: ASYNC110  (another process knows)
+        await asyncio.sleep(0.02)
+    await person.http.delete(f"/api/v1/conversations/{conversation_id}")
+
+    assert (await turn).status_code == 200
+    assert await stored_messages(app, person) == []
+    usage = await person.usage()
+    assert (usage["messages"]["used"], usage["messages"]["reserved"]) == (1, 0)
+    assert Decimal(str(usage["total_cost_usd"])) == Decimal(str(openrouter.bill()["total"]))
+
+
 async def test_without_a_key_chat_says_what_to_do_and_stores_nothing(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(openrouter_api_key=None)
     person = await join_app(app, plan=PlanTier.PREMIUM)

@@ -53,6 +53,12 @@ async def test_an_advanced_model_named_on_free_is_refused_with_the_plan_that_has
     assert (await person.usage())["messages"]["reserved"] == 0
 
 
+async def test_a_model_nobody_knows_is_unknown_on_free_too(person: Person) -> None:
+    answer = await person.chat(await person.begin(), model="nobody/knows-it")
+
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "model")
+
+
 async def test_free_falls_back_among_plain_models_only(person: Person, openrouter: EmulatorProcess) -> None:
     conversation_id = await person.begin()
     await person.chat(conversation_id)

@@ -30,6 +30,12 @@ class Answer:
         self._error: OpenRouterError | None = None
         self._is_stream = body.content_type == "text/event-stream" and body.status < 300
 
+    @property
+    def announced(self) -> GenerationStarted | None:
+        """What the headers of a stream tell before its first chunk: the id under which it will be billed."""
+        generation_id = self._body.generation_id
+        return GenerationStarted(generation_id, None, None) if self._is_stream and generation_id else None
+
     async def read(self) -> list[StreamEvent]:
         """Wait for more; return what it holds, perhaps nothing. An error waits until what came before it is taken."""
         if self._error is not None:

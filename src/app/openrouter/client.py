@@ -58,6 +58,8 @@ class OpenRouterClient:
         Wrap it in `contextlib.aclosing`: whoever leaves early, leaves the call upstream at once.
         """
         async with self._ask(request, self._timeouts, stream=True, request_id=request_id) as answer:
+            if answer.announced is not None:
+                yield answer.announced
             while not answer.ended:
                 for event in await answer.read():
                     yield event

@@ -180,7 +180,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class GenerationStarted:
-    """The first chunk came; from here on the generation can be asked for by its id."""
+    """From here on the generation can be asked for by its id. It comes with the headers where they name it, and again
+    with the first chunk, which tells model and provider too.
+    """
 
     generation_id: str | None
     model: str | None

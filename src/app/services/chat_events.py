@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.core.text import storable
 from app.openrouter.route_run import AttemptFailed as FailedCall
 from app.openrouter.route_run import RouteEvent
 from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
@@ -207,7 +208,7 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         message_id=turn.message_id,
         user_message_id=turn.user_message_id,
         conversation_id=turn.conversation_id,
-        content=result.content,
+        content=storable(result.content),
         model=result.model,
         provider=result.provider,
         usage=UsageReport(

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.core.ids import new_id
+from app.core.text import storable
 from app.domain.prompting import Document
 from app.openrouter.attempts import Attempt
 from app.services.model_call import ChatResult, PlannedCompletion
@@ -89,14 +90,14 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
 
 def ending_values(status: str, content: str, now: datetime) -> dict[str, Any]:
     """What every ended answer records, however it ended."""
-    return {"status": status, "content": content, "completed_at": now}
+    return {"status": status, "content": storable(content), "completed_at": now}
 
 
 def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str, Any]:
     """What a whole answer records: text and accounting."""
     usage, attempt = result.usage, result.attempts[-1]
     return ending_values("completed", result.content, now) | {
-        "reasoning": result.completion.reasoning or None,
+        "reasoning": storable(result.completion.reasoning) or None,
         "finish_reason": result.finish_reason,
         "provider": result.provider,
         "generation_id": attempt.generation_id,

@@ -260,14 +260,17 @@ class EnhancedChatService:
 
     async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: list[str]) -> ChatResult:
         """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
-        notes: list[asyncio.Task[None]] = []
+        notes: dict[str, asyncio.Task[None]] = {}
         try:
             async with aclosing(call.stream()) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, ChatResult):
                         return piece
-                    if isinstance(piece, GenerationStarted) and piece.generation_id is not None:
-                        notes.append(asyncio.create_task(self._note_generation(turn, piece.generation_id)))
+                    if isinstance(piece, GenerationStarted):
+                        if piece.generation_id is not None and piece.generation_id not in notes:
+                            note = self._note_generation(turn, piece.generation_id)
+                            notes[piece.generation_id] = asyncio.create_task(note)
+                        continue
                     if isinstance(piece, ContentDelta | RefusalDelta):
                         shown.append(piece.text)
                     event = told(piece)
@@ -275,7 +278,7 @@ class EnhancedChatService:
                         answer.append(event)
             raise AssertionError("a stream ends with its result or raises")
         finally:
-            await asyncio.gather(*notes)
+            await asyncio.gather(*notes.values())
 
     async def _note_generation(self, turn: Turn, generation_id: str) -> None:
         # Beside the stream, not before it: should this process die, the bill can still be asked for.
@@ -295,8 +298,7 @@ class EnhancedChatService:
         answer, lost = answered_call(rows[-1]), lost_calls(rows[:-1])
         async with self._database.unit_of_work() as uow:
             if await self._quotas.settle(uow, turn.lease, answer, lost=lost, now=now):
-                await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now))
-                await uow.turns.add_attempts(rows)
+                await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now), rows)
                 if turn.request_key is not None:
                     told_reply = encode(reply(turn, result)).decode()
                     await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, told_reply)
@@ -325,8 +327,8 @@ class EnhancedChatService:
         rows = attempt_rows(turn, attempts, now=now)
         async with self._database.unit_of_work() as uow:
             await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
-            await uow.turns.close_message(turn.user_id, turn.message_id, ending_values(status, shown, now) | values)
-            await uow.turns.add_attempts(rows)
+            ending = ending_values(status, shown, now) | values
+            await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget(turn.user_id, turn.request_key.key)
             await uow.commit()

@@ -68,7 +68,10 @@ class PlanGates:
         """A plan without advanced models gets the free model where none was named; a named advanced one is refused."""
         if has_feature(limits, Feature.ADVANCED_MODELS):
             return ModelChoice(model, fallback_models)
-        for named in (*((model,) if model else ()), *(fallback_models or ())):
+        named_models = [("model", model)] if model else []
+        named_models += [("fallback_models", each) for each in fallback_models or ()]
+        for field, named in named_models:
+            self._openrouter.require_model(named, name=field)
             if self.is_advanced(named):
                 self.require(Feature.ADVANCED_MODELS, limits, what=f"The model {named!r}")
         settings = self._settings()

@@ -59,19 +59,23 @@ class Turns:
         """Insert messages in one statement; the rows name the same columns."""
         await self._session.execute(insert(Message).values([dict(row) for row in rows]))
 
-    async def close_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
-        """Write how a pending message ended."""
-        await self._session.execute(
+    async def close_message(
+        self, user_id: UUID, message_id: UUID, values: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Write how a pending message ended, and its upstream calls. One deleted meanwhile stays deleted."""
+        closed = await self._session.execute(
             update(Message)
             .where(Message.user_id == user_id, Message.id == message_id)
             .values(**values)
+            .returning(Message.id)
             .execution_options(synchronize_session=False)
         )
+        if closed.first() is not None and attempts:
+            await self.add_attempts(attempts)
 
     async def add_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert the upstream calls of a turn."""
-        if rows:
-            await self._session.execute(insert(MessageAttempt), [dict(row) for row in rows])
+        await self._session.execute(insert(MessageAttempt).values([dict(row) for row in rows]))
 
     async def add_usage_event(self, row: Mapping[str, Any]) -> None:
         """Append one line to the ledger."""
