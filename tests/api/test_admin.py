@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from app.db.models import AuditEntry
 from app.domain.plans import PlanTier
 from app.domain.principal import Role
-from tests.conftest import Join
+from tests.conftest import Join, Serve
 from tests.support.accounts import Person
-from tests.support.operators import ADMIN, SUBSCRIPTIONS, read_audit, set_overrides, set_plan
+from tests.support.operators import ADMIN, SUBSCRIPTIONS, Clock, log_in_again, read_audit, set_overrides, set_plan
 from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
@@ -222,6 +222,19 @@ class TestListUsers:
             "images": 0,
             "cost_usd": answer["total_cost_usd"],
         }
+
+    async def test_what_was_used_in_an_earlier_period_is_not_shown(self, serve_app: Serve, join_app: Join) -> None:
+        clock = Clock()
+        app = await serve_app(clock=clock)
+        operator, person = await join_app(app, role=Role.ADMIN), await join_app(app)
+        await person.chat(await person.begin())
+        (before,) = await self._list(operator, email=person.email)
+        clock.now = datetime.fromisoformat(before["subscription"]["period"]["end"])
+        await log_in_again(operator)
+        (after,) = await self._list(operator, email=person.email)
+
+        assert (before["subscription"]["used"]["messages"], after["subscription"]["used"]["messages"]) == (1, 0)
+        assert after["subscription"]["period"]["start"] == before["subscription"]["period"]["end"]
 
     async def test_an_address_is_found_by_any_part_of_it_in_any_case(self, person: Person, operator: Person) -> None:
         (found,) = await self._list(operator, email=f" {person.email[3:40].upper()} ")

@@ -324,6 +324,14 @@ class TestExplain:
         assert (during.allowed, during.why, during.expires_at, during.available_in) == (True, Why.OVERRIDE, END, None)
         assert (after.allowed, after.why, after.expires_at) == (False, Why.PLAN, None)
 
+    def test_where_an_agreement_refuses_no_plan_would_help(self) -> None:
+        closed = terms(PREMIUM, Override("pdf_processing", False, None), Override("messages_per_month", 1, None))
+        feature = explain_feature(Feature.PDF_PROCESSING, closed, NOW, switched_on=True)
+        meter = explain_count(Entitlement.MESSAGES, closed, Count(Decimal(1), Decimal(0), END), NOW)
+
+        assert (feature.allowed, feature.why, feature.available_in) == (False, Why.OVERRIDE, None)
+        assert (meter.allowed, meter.why, meter.available_in) == (False, Why.OVERRIDE, None)
+
     def test_the_servers_switch_decides_over_everything(self) -> None:
         agreed = terms(PREMIUM, Override("pdf_processing", True, None))
         said = explain_feature(Feature.PDF_PROCESSING, agreed, NOW, switched_on=False)

@@ -77,7 +77,8 @@ def explain_feature(feature: Feature, terms: Terms, now: datetime, *, switched_o
     override = _override(feature.value, terms, now)
     limits = terms.limits_at(now)
     allowed = has_feature(limits, feature)
-    larger = None if allowed else _cheapest(lambda plan: has_feature(plan, feature))
+    # What was agreed outlasts a change of plan: then no plan would help.
+    larger = None if allowed or override else _cheapest(lambda plan: has_feature(plan, feature))
     why = Why.OVERRIDE if override else Why.PLAN
     name = feature.value.replace("_", " ").capitalize()
     return Explanation(
@@ -105,7 +106,7 @@ def explain_count(counted: Entitlement, terms: Terms, count: Count, now: datetim
         why=Why.OVERRIDE if override else Why.PLAN,
         detail=f"{_amount(counted, count.used)} of {_amount(counted, limit)} used{until}.",
         plan=limits.plan,
-        available_in=None if allowed else _cheapest(lambda plan: getattr(plan, name) > limit),
+        available_in=None if allowed or override else _cheapest(lambda plan: getattr(plan, name) > limit),
         expires_at=override.expires_at if override else None,
         limit=limit,
         used=count.used,
