@@ -21,8 +21,10 @@ from app.services.presets_service import PresetsService, presets_service
 from app.services.quota_service import QuotaService
 from app.services.rate_limiter import RateLimiter, rate_limiter
 from app.services.reconciliation_service import ReconciliationService, reconciliation_service
+from app.services.repeated_requests import RepeatedRequests
 from app.services.running_answers import RunningAnswers, running_answers
 from app.services.subscription_service import SubscriptionService, subscription_service
+from app.services.turn_runner import TurnRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,8 @@ class Services:
                 openrouter=openrouter,
                 quotas=quotas,
                 gates=gates,
-                leases=leases,
+                runner=TurnRunner(database=database, openrouter=openrouter, quotas=quotas, leases=leases, clock=clock),
+                repeated=RepeatedRequests(database=database, hub=hub),
                 hub=hub,
                 clock=clock,
             ),

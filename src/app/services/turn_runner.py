@@ -1,0 +1,157 @@
+"""Runs an open turn: call (holds no connection), close (message, money and attempts in one commit)."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.clock import Clock, utc_now
+from app.db.database import Database, database
+from app.openrouter.attempts import Attempt
+from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
+from app.services.chat_events import ContextTrimmed, MessageInterrupted, encode, failed, reply, started, told
+from app.services.chat_turn import (
+    Turn,
+    answered_call,
+    attempt_rows,
+    completed_values,
+    ending_values,
+    lost_calls,
+)
+from app.services.generation_hub import AnswerLog, uninterrupted
+from app.services.lease_keeper import LeaseKeeper, lease_keeper
+from app.services.model_call import ChatResult, ModelCall, ModelCallFailed
+from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.quota_service import QuotaService, quota_service
+
+log = structlog.get_logger(__name__)
+
+
+class TurnRunner:
+    """Takes a turn from its open transaction to its closing one, and tells the log of its answer how it goes."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        openrouter: OpenRouterService,
+        quotas: QuotaService,
+        leases: LeaseKeeper,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._database = database
+        self._openrouter = openrouter
+        self._quotas = quotas
+        self._leases = leases
+        self._clock = clock
+
+    async def run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
+        """See the turn through; whatever happens, it is closed and its last event written."""
+        structlog.contextvars.bind_contextvars(message_id=str(turn.message_id))
+        answer.append(started(turn))
+        if turn.kept_messages is not None:
+            answer.append(ContextTrimmed(kept_messages=turn.kept_messages))
+        shown: list[str] = []
+        call = self._openrouter.call(turn.planned)
+        try:
+            with self._leases.keep(turn.lease):
+                result = await self._follow(turn, call, answer, shown) if streaming else await call.complete()
+        except ModelCallFailed as refusal:
+            await uninterrupted(self._close_failed(turn, refusal, "".join(shown)))
+            answer.refusal = refusal
+            answer.append(failed(turn, refusal))
+        except asyncio.CancelledError:
+            await self._close_interrupted(turn, call, "".join(shown))
+            answer.append(MessageInterrupted(message_id=turn.message_id))
+            raise
+        else:
+            await uninterrupted(self._close_completed(turn, result))
+            answer.append(reply(turn, result))
+
+    async def aclose(self) -> None:
+        """Stop keeping leases alive."""
+        await self._leases.aclose()
+
+    async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: list[str]) -> ChatResult:
+        """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
+        notes: dict[str, asyncio.Task[None]] = {}
+        try:
+            async with aclosing(call.stream()) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, ChatResult):
+                        return piece
+                    if isinstance(piece, GenerationStarted):
+                        if piece.generation_id is not None and piece.generation_id not in notes:
+                            note = self._note_generation(turn, piece.generation_id)
+                            notes[piece.generation_id] = asyncio.create_task(note)
+                        continue
+                    if isinstance(piece, ContentDelta | RefusalDelta):
+                        shown.append(piece.text)
+                    event = told(piece)
+                    if event is not None:
+                        answer.append(event)
+            raise AssertionError("a stream ends with its result or raises")
+        finally:
+            await asyncio.gather(*notes.values())
+
+    async def _note_generation(self, turn: Turn, generation_id: str) -> None:
+        # Beside the stream, not before it: should this process die, the bill can still be asked for.
+        try:
+            async with self._database.unit_of_work() as uow:
+                await uow.quotas.note_generation(turn.user_id, turn.lease.id, generation_id)
+                await uow.commit()
+        except (SQLAlchemyError, OSError):
+            log.warning("turn.generation_not_noted", generation_id=generation_id)
+
+    async def _close_completed(self, turn: Turn, result: ChatResult) -> None:
+        now = self._clock()
+        rows = attempt_rows(turn, result.attempts, now=now)
+        rows[-1]["cache_discount_usd"] = result.cache_discount_usd
+        answer, lost = answered_call(rows[-1]), lost_calls(rows[:-1])
+        async with self._database.unit_of_work() as uow:
+            if await self._quotas.settle(uow, turn.lease, answer, lost=lost, now=now):
+                await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now), rows)
+                if turn.request_key is not None:
+                    told_reply = encode(reply(turn, result)).decode()
+                    await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, told_reply)
+                await uow.commit()
+        log.info(
+            "turn.completed",
+            routing_strategy=result.route.routing_strategy,
+            fallback_used=result.route.fallback_used,
+            models_attempted=list(result.route.models_attempted),
+            final_model_used=result.model,
+        )
+
+    async def _close_failed(self, turn: Turn, refusal: ModelCallFailed, shown: str) -> None:
+        values = {"error_code": refusal.code, **_route_values(turn, refusal.attempts)}
+        await self._close_unanswered(turn, "failed", shown, values, refusal.attempts)
+        log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"))
+
+    async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str) -> None:
+        await self._close_unanswered(turn, "interrupted", shown, _route_values(turn, call.attempts), call.attempts)
+        log.warning("turn.interrupted")
+
+    async def _close_unanswered(
+        self, turn: Turn, status: str, shown: str, values: dict[str, Any], attempts: Sequence[Attempt]
+    ) -> None:
+        now = self._clock()
+        rows = attempt_rows(turn, attempts, now=now)
+        async with self._database.unit_of_work() as uow:
+            await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
+            ending = ending_values(status, shown, now) | values
+            await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
+            if turn.request_key is not None:  # nothing came of it: the same key may try again
+                await uow.idempotency.forget(turn.user_id, turn.request_key.key)
+            await uow.commit()
+
+
+def _route_values(turn: Turn, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    asked = dict.fromkeys(model for each in attempts for model in each.models_asked)
+    return {"routing_strategy": turn.planned.route.strategy, "models_attempted": list(asked)}
+
+
+turn_runner = TurnRunner(database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper)
