@@ -8,7 +8,7 @@ import pytest
 from app.core.config import Settings
 from tests.docs.pages import ROOT, code_words, page, section, table_rows
 
-USED_BY_THE_SETTINGS_THEMSELVES = {"data_dir", "database_url", "llm_provider"}
+USED_BY_THE_SETTINGS_THEMSELVES = {"data_dir", "database_url", "redis_url", "llm_provider"}
 NO_EFFECT = "*no effect yet*"
 
 
@@ -51,7 +51,7 @@ def test_the_example_file_changes_nothing_and_holds_no_secret() -> None:
     example = Settings(_env_file=ROOT / ".env.example")
 
     assert example.model_dump() == Settings(_env_file=None).model_dump()
-    assert (example.jwt_secret, example.openrouter_api_key) == (None, None)
+    assert (example.jwt_secret, example.openrouter_api_key, example.redis_url) == (None, None, None)
 
 
 def test_the_example_file_marks_the_same_settings_as_without_effect() -> None:
