@@ -159,6 +159,11 @@ class TestOverrides:
         await set_overrides(operator, person, {"advanced_models": True})
 
         assert (await person.chat(conversation_id, **advanced)).status_code == 200
+        await set_plan(operator, person, "premium")
+        await set_overrides(operator, person, {"advanced_models": False})
+        refused = (await person.chat(conversation_id, **advanced)).json()
+        assert (refused["error"], refused["available_in"]) == ("feature_not_available", None)
+        assert "by agreement" in refused["detail"]
 
     async def test_taken_back_the_plan_holds_again(self, person: Person, operator: Person) -> None:
         await set_overrides(operator, person, {"messages_per_month": 5})

@@ -14,16 +14,18 @@ MILLION = Decimal(1_000_000)
 
 
 class FeatureNotAvailable(AppError):
-    """The plan lacks it; ``available_in`` names the cheapest plan that has it."""
+    """The plan lacks it, or it was closed by agreement; ``available_in`` names the cheapest plan that would help."""
 
     status_code = 403
     code = "feature_not_available"
 
     def __init__(self, feature: Feature, limits: PlanLimits, *, what: str) -> None:
-        plan = cheapest_plan_with(feature, PLAN_LIMITS)
+        is_sold = any(has_feature(each, feature) for each in PLAN_LIMITS if each.plan is limits.plan)
+        plan = None if is_sold else cheapest_plan_with(feature, PLAN_LIMITS)
         where = f"It is part of the {plan.value.title()} plan." if plan else "No plan has it."
+        lacking = f"{what} is not part of the {limits.plan.value.title()} plan. {where}"
         super().__init__(
-            f"{what} is not part of the {limits.plan.value.title()} plan. {where}",
+            f"{what} is closed to this account by agreement." if is_sold else lacking,
             feature=feature.value,
             plan=limits.plan.value,
             available_in=plan.value if plan else None,
