@@ -94,7 +94,10 @@ class Answer:
         self.ended = self._error is None
 
     async def _read_body(self) -> list[StreamEvent]:
-        body = await self._body.read()
+        try:
+            body = await self._body.read()
+        except OpenRouterError as error:
+            raise self._fold.failed(error) from error.__cause__  # its headers named the generation: it may be billed
         if self._body.status >= 300:
             raise read_failure(self._body, body)
         if "json" not in self._body.content_type and body.lstrip().startswith(

@@ -1,8 +1,8 @@
 """One call of a model with its retries and fallbacks: planned, on its way, answered or failed in our words."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -99,6 +99,12 @@ class ModelCall:
         """Every call made so far, also after an error or a cancellation."""
         return tuple(self._run.attempts)
 
+    @property
+    def route(self) -> RouteSummary:
+        """Which models were tried so far, and which one answered."""
+        route = self._planned.route
+        return summarize(self.attempts, requested=route.requested, strategy=route.strategy, catalog=self._catalog)
+
     async def complete(self) -> ChatResult:
         """The whole answer at once; raises :class:`ModelCallFailed`."""
         try:
@@ -119,21 +125,20 @@ class ModelCall:
             raise self._told_as_ours(error) from error
 
     def _result(self, completion: Completion) -> ChatResult:
-        route = self._planned.route
-        summary = summarize(self.attempts, requested=route.requested, strategy=route.strategy, catalog=self._catalog)
+        planned = self._planned
         usage = completion.usage or Usage()
-        model = completion.model or route.requested
+        model = completion.model or planned.route.requested
         profile = self._catalog.get(model)
         return ChatResult(
-            content=completion.content,
+            content=completion.content + (completion.refusal or ""),  # a refusal, too, is what the model had to say
             model=model,
             provider=completion.provider,
             usage=usage,
             cache_discount_usd=cache_discount(profile.prices, usage) if profile else None,
             finish_reason=completion.finish_reason,
-            route=summary,
-            notes=route.notes,
-            cache_breakpoint_count=self._planned.cache_breakpoints,
+            route=self.route,
+            notes=(*planned.route.notes, *_notes_on_nothing(completion)),
+            cache_breakpoint_count=planned.cache_breakpoints,
             attempts=self.attempts,
             completion=completion,
         )
@@ -146,6 +151,19 @@ class ModelCall:
         elif isinstance(error, Moderated):
             kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
         return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after)
+
+
+def _notes_on_nothing(completion: Completion) -> Iterator[str]:
+    """Why a whole answer says nothing, where that is known."""
+    if completion.is_empty and completion.finish_reason == "length":
+        yield "The model spent all its tokens on thinking; ask again with a higher `max_tokens`."
+    elif completion.is_empty and completion.finish_reason == "content_filter":
+        yield "The model's provider withheld the answer."
+
+
+def tell_route(route: RouteSummary) -> dict[str, Any]:
+    """The four facts of a turn's route, as messages and logs keep them."""
+    return asdict(route) | {"models_attempted": list(route.models_attempted)}
 
 
 def tell_attempt(attempt: Attempt) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
 from app.openrouter.prompt_cache import CacheStrategy, plan_cache
+from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
@@ -51,8 +52,9 @@ class CompletionOptions(TypedDict, total=False):
 class OpenRouterService:
     """The product's one way to OpenRouter. Opens its connections on the first await; ``aclose`` closes them."""
 
-    def __init__(self, *, settings: Callable[[], Settings]) -> None:
+    def __init__(self, *, settings: Callable[[], Settings], retries: RetryPolicy | None = None) -> None:
         self._settings = settings
+        self._retries = retries or RetryPolicy()
         self._live_catalog = LiveCatalog(self._fetch_models)
         self._breaker = CircuitBreaker()
         self._client: OpenRouterClient | None = None
@@ -131,6 +133,7 @@ class OpenRouterService:
             planned.route,
             planned.request,
             breaker=self._breaker,
+            policy=self._retries,
             request_id=planned.request_id,
         )
         return ModelCall(run, planned, self.catalog)

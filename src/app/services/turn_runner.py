@@ -23,7 +23,7 @@ from app.services.chat_turn import (
 )
 from app.services.generation_hub import AnswerLog, uninterrupted
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
-from app.services.model_call import ChatResult, ModelCall, ModelCallFailed
+from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_route
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.quota_service import QuotaService, quota_service
 
@@ -60,7 +60,7 @@ class TurnRunner:
             with self._leases.keep(turn.lease):
                 result = await self._follow(turn, call, answer, shown) if streaming else await call.complete()
         except ModelCallFailed as refusal:
-            await uninterrupted(self._close_failed(turn, refusal, "".join(shown)))
+            await uninterrupted(self._close_failed(turn, call, refusal, "".join(shown)))
             answer.refusal = refusal
             answer.append(failed(turn, refusal))
         except asyncio.CancelledError:
@@ -118,22 +118,17 @@ class TurnRunner:
                     told_reply = encode(reply(turn, result)).decode()
                     await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, told_reply)
                 await uow.commit()
-        log.info(
-            "turn.completed",
-            routing_strategy=result.route.routing_strategy,
-            fallback_used=result.route.fallback_used,
-            models_attempted=list(result.route.models_attempted),
-            final_model_used=result.model,
-        )
+        log.info("turn.completed", **tell_route(result.route))
 
-    async def _close_failed(self, turn: Turn, refusal: ModelCallFailed, shown: str) -> None:
-        values = {"error_code": refusal.code, **_route_values(turn, refusal.attempts)}
-        await self._close_unanswered(turn, "failed", shown, values, refusal.attempts)
-        log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"))
+    async def _close_failed(self, turn: Turn, call: ModelCall, refusal: ModelCallFailed, shown: str) -> None:
+        route = tell_route(call.route)
+        await self._close_unanswered(turn, "failed", shown, {"error_code": refusal.code, **route}, refusal.attempts)
+        log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"), **route)
 
     async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str) -> None:
-        await self._close_unanswered(turn, "interrupted", shown, _route_values(turn, call.attempts), call.attempts)
-        log.warning("turn.interrupted")
+        route = tell_route(call.route)
+        await self._close_unanswered(turn, "interrupted", shown, route, call.attempts)
+        log.warning("turn.interrupted", **route)
 
     async def _close_unanswered(
         self, turn: Turn, status: str, shown: str, values: dict[str, Any], attempts: Sequence[Attempt]
@@ -147,11 +142,6 @@ class TurnRunner:
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget(turn.user_id, turn.request_key.key)
             await uow.commit()
-
-
-def _route_values(turn: Turn, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    asked = dict.fromkeys(model for each in attempts for model in each.models_asked)
-    return {"routing_strategy": turn.planned.route.strategy, "models_attempted": list(asked)}
 
 
 turn_runner = TurnRunner(database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper)
