@@ -17,8 +17,8 @@ def stream_answer(answer: AnswerLog) -> StreamingResponse:
 
 
 async def _frames(answer: AnswerLog) -> AsyncIterator[bytes]:
-    async for logged in answer.follow(after=0, idle_seconds=HEARTBEAT_SECONDS):
-        yield HEARTBEAT if logged is None else frame(logged)
+    async for batch in answer.follow(after=0, idle_seconds=HEARTBEAT_SECONDS):
+        yield b"".join(map(frame, batch)) or HEARTBEAT
 
 
 def frame(logged: LoggedEvent) -> bytes:

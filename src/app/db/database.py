@@ -1,5 +1,6 @@
 """The engine: opened on first use, the same behaviour on SQLite and PostgreSQL."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Database:
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
+        self._sqlite_turn = asyncio.Lock()
 
     @property
     def engine(self) -> AsyncEngine:
@@ -32,7 +34,9 @@ class Database:
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction that may write; on SQLite it takes the write lock at once."""
-        return UnitOfWork(self._session())
+        # SQLite lets its one writer be found by polling, which starves some; here they queue, first come first served.
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        return UnitOfWork(self._session(), turn=self._sqlite_turn if is_sqlite else None)
 
     def read_only(self) -> UnitOfWork:
         """One transaction that only reads; on SQLite it never waits for a writer."""
@@ -54,6 +58,7 @@ class Database:
     async def close(self) -> None:
         """Close every pooled connection; a later use opens anew."""
         engine, self._engine, self._sessions = self._engine, None, None
+        self._sqlite_turn = asyncio.Lock()
         if engine is not None:
             await engine.dispose()
 

@@ -1,5 +1,6 @@
 """One transaction: leaving the block without ``commit()`` rolls back."""
 
+import asyncio
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -23,8 +24,16 @@ from app.db.repositories.turns import Turns
 class UnitOfWork:
     """A session with the repositories that share its transaction."""
 
-    def __init__(self, session: AsyncSession, *, execution_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        *,
+        turn: asyncio.Lock | None = None,
+        execution_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``turn`` is held while the block lasts: where only one may write at a time, the others wait for it."""
         self._session = session
+        self._turn = turn
         self._execution_options = dict(execution_options or {})
         self.accounts = Accounts(session)
         self.audit = AuditLog(session)
@@ -40,6 +49,8 @@ class UnitOfWork:
         self.turns = Turns(session)
 
     async def __aenter__(self) -> Self:
+        if self._turn is not None:
+            await self._turn.acquire()
         if self._execution_options:
             await self._session.connection(execution_options=self._execution_options)
         return self
@@ -47,7 +58,11 @@ class UnitOfWork:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        try:
+            await self._session.close()
+        finally:
+            if self._turn is not None:
+                self._turn.release()
 
     async def commit(self) -> None:
         """Make everything in this block durable."""

@@ -62,21 +62,22 @@ class AnswerLog:
 
     async def read(self, *, after: int = 0) -> AsyncGenerator[LoggedEvent]:
         """The events behind sequence number ``after``, as they come, until the last."""
-        async for logged in self.follow(after=after, idle_seconds=None):
-            if logged is not None:
+        async for batch in self.follow(after=after, idle_seconds=None):
+            for logged in batch:
                 yield logged
 
-    async def follow(self, *, after: int, idle_seconds: float | None) -> AsyncGenerator[LoggedEvent | None]:
-        """Like :meth:`read`, with a ``None`` for every ``idle_seconds`` in which nothing came."""
+    async def follow(self, *, after: int, idle_seconds: float | None) -> AsyncGenerator[list[LoggedEvent]]:
+        """Like :meth:`read`, all that is there at once; an empty list for every ``idle_seconds`` without anything."""
         position = after
         while True:
-            while position < len(self._events):
-                yield self._events[position]
-                position += 1
-            if self._is_closed:
+            batch = self._events[position:]
+            if batch:
+                yield batch
+                position += len(batch)
+            elif self._is_closed:
                 return
-            if not await self._next_event(idle_seconds):
-                yield None
+            elif not await self._next_event(idle_seconds):
+                yield []
 
     async def wait_for_reply(self) -> ChatReply:
         """The whole answer once it has come; raises the refusal it ended with."""

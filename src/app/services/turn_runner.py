@@ -1,12 +1,13 @@
 """Runs an open turn: call (holds no connection), close (message, money and attempts in one commit)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
@@ -28,6 +29,10 @@ from app.services.openrouter_service import OpenRouterService, openrouter_servic
 from app.services.quota_service import QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
+
+
+CLOSING_PAUSES = (0.1, 0.5, 2.0, 5.0)
+"""Seconds before each further try to close a turn."""
 
 
 class TurnRunner:
@@ -60,15 +65,15 @@ class TurnRunner:
             with self._leases.keep(turn.lease):
                 result = await self._follow(turn, call, answer, shown) if streaming else await call.complete()
         except ModelCallFailed as refusal:
-            await uninterrupted(self._close_failed(turn, call, refusal, "".join(shown)))
+            await uninterrupted(_durably(partial(self._close_failed, turn, call, refusal, "".join(shown))))
             answer.refusal = refusal
             answer.append(failed(turn, refusal))
         except asyncio.CancelledError:
-            await self._close_interrupted(turn, call, "".join(shown))
+            await _durably(partial(self._close_interrupted, turn, call, "".join(shown)))
             answer.append(MessageInterrupted(message_id=turn.message_id))
             raise
         else:
-            await uninterrupted(self._close_completed(turn, result))
+            await uninterrupted(_durably(partial(self._close_completed, turn, result)))
             answer.append(reply(turn, result))
 
     async def aclose(self) -> None:
@@ -142,6 +147,19 @@ class TurnRunner:
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget(turn.user_id, turn.request_key.key)
             await uow.commit()
+
+
+async def _durably(close: Callable[[], Awaitable[None]]) -> None:
+    """Close a turn though the database should stumble: what was billed must not be lost. Closing twice charges once."""
+    for pause in CLOSING_PAUSES:
+        try:
+            await close()
+        except (DBAPIError, OSError) as error:
+            log.warning("turn.closing_failed", kind=type(error).__name__, again_in_seconds=pause)
+            await asyncio.sleep(pause)
+        else:
+            return
+    await close()
 
 
 turn_runner = TurnRunner(database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper)
