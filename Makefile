@@ -24,6 +24,14 @@ run: setup ## run the product: the app on http://127.0.0.1:8000 (PORT=, DATA_DIR
 test: setup ## run every test
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
+soak: setup ## the long tests: the app killed in mid-turn many times
+	CRASHES=20 $(BIN)/python -m pytest --timeout 1200 tests/live/test_crash.py
+
+bench: setup ## CPU of a turn, transactions of the quota, reading a stream
+	$(BIN)/python benchmarks/turns.py
+	$(BIN)/python benchmarks/quota_leases.py
+	$(BIN)/python benchmarks/read_chunk.py
+
 check: setup ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,4 +62,4 @@ $(UV):
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help run test check format setup lock clean
+.PHONY: help run test soak bench check format setup lock clean

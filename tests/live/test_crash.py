@@ -26,7 +26,7 @@ from app.services.assembly import Services
 from tests.emulator.process import EmulatorProcess
 from tests.support.served import TEST_JWT_SECRET, TEST_KEY, make_settings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1200)]
 CRASHES = int(os.environ.get("CRASHES", "4"))
 """How often the process is killed; `make soak` does it more often."""
 TURNS_AT_ONCE = 8
