@@ -40,6 +40,8 @@ HASTY = {
 ENDED_BY_A_CLOCK = {"heartbeat_forever", "slow_headers", "stall_after_tokens", "stall_before_first"}
 GENTLER = {"byte_at_a_time": {"size": 7}, "slow": {"tokens_per_second": 400}, "storm_429": {"retry_after": 0}}
 """The same faults, in less time."""
+NEVER_NAMED = {"slow_headers"}
+"""We leave before a header came: such a call has no name to ask for its bill by."""
 A_TRIFLE = Decimal("1e-9")
 """USD. One of the faults writes the cost with noise behind its last digit."""
 ON_POSTGRESQL = ("no_usage", "cut_after_tokens", "error_chunk", "stop_without_content", "http_503", "upstream_400")
@@ -202,7 +204,7 @@ async def test_a_fault_comes_to_what_the_page_promises(
     else:
         _is_told(ending, books)
         _is_free_of_charge(books, usage)
-    _is_accounted_for(books, openrouter, conversation_id)
+    _is_accounted_for(books, openrouter, conversation_id, known=case.fault not in NEVER_NAMED)
 
 
 def _is_whole(ending: Ending, books: Books, healthy: dict[str, str], openrouter: EmulatorProcess, case: Case) -> None:
@@ -226,6 +228,7 @@ def _is_charged_once(books: Books, usage: dict[str, Any], openrouter: EmulatorPr
     assert _sum(charged) == billed
     assert books.message.total_cost_usd == answered.cost_usd == billed
     assert Decimal(str(usage["total_cost_usd"])) == billed
+    assert usage["tokens"]["used"] == sum(each.prompt_tokens + each.completion_tokens for each in charged) > 0
     assert [each.state for each in books.leases] == ["settled"]
 
 
@@ -244,15 +247,16 @@ def _is_free_of_charge(books: Books, usage: dict[str, Any]) -> None:
     assert [each.state for each in books.leases] == ["released"]
 
 
-def _is_accounted_for(books: Books, openrouter: EmulatorProcess, conversation_id: str) -> None:
+def _is_accounted_for(books: Books, openrouter: EmulatorProcess, conversation_id: str, *, known: bool) -> None:
     """Each call upstream is one row, and every cent of the bill stands in the rows and in the ledger."""
     assert [each.ordinal for each in books.attempts] == list(range(1, len(books.attempts) + 1))
     assert all(each.error_code and each.next_step for each in books.attempts[:-1])
     assert len(openrouter.requests(session_id=conversation_id)) == len(books.attempts)
-    named = [each.generation_id for each in books.attempts if each.generation_id]
-    billed = pytest.approx(Decimal(openrouter.bill(*named)["total"]) if named else Decimal(0), abs=A_TRIFLE)
-    assert _sum(books.attempts) == billed
-    assert _sum(books.ledger) == billed
+    assert _sum(books.attempts) == _sum(books.ledger)
+    if known:
+        billed = [each for each in openrouter.bill()["generations"] if each["session_id"] == conversation_id]
+        total = sum((Decimal(each["cost"]) for each in billed), Decimal(0))
+        assert _sum(books.ledger) == pytest.approx(total, abs=A_TRIFLE)
 
 
 def _sum(rows: Sequence[MessageAttempt] | Sequence[UsageEvent]) -> Decimal:
