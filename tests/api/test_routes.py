@@ -268,3 +268,17 @@ async def test_an_answer_lost_in_thinking_says_so(person: Person, openrouter: Em
 
     assert (answer["content"], answer["finish_reason"]) == ("", "length")
     assert any("max_tokens" in note for note in answer["notes"])
+
+
+async def test_a_prompt_told_as_nothing_is_at_least_what_the_cache_had_of_it(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    person = await join_app(await serve_app(), plan=PlanTier.PREMIUM)
+    conversation_id = await person.begin()
+    await person.chat(conversation_id, "a long tradition " * 1500)
+    openrouter.fault("zero_prompt_tokens")
+    answer = (await person.chat(conversation_id, "And now?")).json()
+
+    assert answer["cached_tokens_read"] > 0
+    assert answer["usage"]["prompt_tokens"] == answer["cached_tokens_read"] + answer["cached_tokens_write"]
+    assert answer["total_cost_usd"] > 0

@@ -68,12 +68,13 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         return None
     prompt = as_map(usage.get("prompt_tokens_details"))
     completion = as_map(usage.get("completion_tokens_details"))
+    cached, written = as_count(prompt.get("cached_tokens")), as_count(prompt.get("cache_write_tokens"))
     return Usage(
-        prompt_tokens=as_count(usage.get("prompt_tokens")),
+        prompt_tokens=_at_least(as_count(usage.get("prompt_tokens")), (cached or 0) + (written or 0)),
         completion_tokens=as_count(usage.get("completion_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
-        cached_tokens=as_count(prompt.get("cached_tokens")),
-        cache_write_tokens=as_count(prompt.get("cache_write_tokens")),
+        cached_tokens=cached,
+        cache_write_tokens=written,
         reasoning_tokens=as_count(completion.get("reasoning_tokens")),
         audio_tokens=_sum(as_count(prompt.get("audio_tokens")), as_count(completion.get("audio_tokens"))),
         image_tokens=as_count(completion.get("image_tokens")),
@@ -81,6 +82,11 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         upstream_inference_cost=as_charge(as_map(usage.get("cost_details")).get("upstream_inference_cost")),
         is_byok=as_flag(usage.get("is_byok")),
     )
+
+
+def _at_least(total: int | None, parts: int) -> int | None:
+    """Some hosts say 0 of a prompt whose cached part they count: a whole is never less than its parts."""
+    return max(total or 0, parts) if parts else total
 
 
 def _sum(*counts: int | None) -> int | None:
