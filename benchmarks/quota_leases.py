@@ -12,6 +12,7 @@ import tempfile
 import time
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "src")]
 
@@ -32,11 +33,11 @@ SECONDS = 5.0
 ASK = TurnAsk(100, 50, TokenPrices(Decimal("0.000001"), Decimal("0.000002")))
 
 
-async def turn(database: Database, quotas: QuotaService, user_id: object) -> tuple[float, float]:
+async def turn(database: Database, quotas: QuotaService, user_id: UUID) -> tuple[float, float]:
     """Seconds that one reservation and one settlement took."""
     started = time.perf_counter()
     async with database.unit_of_work() as uow:
-        plan = await uow.subscriptions.require_plan(user_id)  # type: ignore[arg-type]
+        plan = await uow.subscriptions.require_plan(user_id, now=utc_now())
         lease = await quotas.reserve(
             uow,
             user_id,
@@ -44,7 +45,7 @@ async def turn(database: Database, quotas: QuotaService, user_id: object) -> tup
             ASK,
             message_id=new_id(),
             model="openai/gpt-4o",
-            now=utc_now(),  # type: ignore[arg-type]
+            now=utc_now(),
         )
         await uow.commit()
     reserved = time.perf_counter()

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, select
 
+from app.core.clock import utc_now
 from app.core.ids import new_id
 from app.db.models import Message, MessageAttempt, UsageEvent
 from app.domain.plans import PlanTier
@@ -31,7 +32,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9/api/v1"
 async def use_messages(app: ServedApp, person: Person, *, count: int) -> None:
     """Charge ``count`` messages to the person's month without asking anybody."""
     async with app.services.database.unit_of_work() as uow:
-        plan = await uow.subscriptions.require_plan(person.user_id)
+        plan = await uow.subscriptions.require_plan(person.user_id, now=utc_now())
         await uow.quotas.lock_period(person.user_id, (await app.services.subscriptions.get(person.user_id)).period)
         await uow.quotas.charge(person.user_id, plan.anchor_at, Amounts(messages=count), cache_savings_usd=Decimal(0))
         await uow.commit()

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy import event
 
+from app.core.clock import utc_now
 from app.db.repositories import subscriptions as repository
 from app.domain.plans import PlanTier
 from app.domain.principal import Role
@@ -35,10 +36,8 @@ async def operator(app: ServedApp, join_app: Join) -> Person:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(repository, "utc_now", clock)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 async def me(person: Person) -> dict[str, Any]:
@@ -420,7 +419,7 @@ async def test_reading_the_limits_in_force_is_one_statement(app: ServedApp, prem
     async with app.services.database.read_only() as uow:
         engine = app.services.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", remember)
-        plan = await uow.subscriptions.require_plan(premium.user_id)
+        plan = await uow.subscriptions.require_plan(premium.user_id, now=utc_now())
         event.remove(engine, "before_cursor_execute", remember)
 
     assert len(statements) == 1

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.clock import utc_now
 from app.core.ids import new_id
 from app.db import migrate
 from app.db.base import Base
@@ -64,7 +65,7 @@ async def test_a_downgrade_keeps_the_plan_that_is_in_force(empty_database_url: s
 
     await asyncio.to_thread(migrate.upgrade, empty_database_url)
     async with database.read_only() as uow:
-        assert (await uow.subscriptions.require_plan(user_id)).limits.plan == plan
+        assert (await uow.subscriptions.require_plan(user_id, now=utc_now())).limits.plan == plan
     await database.close()
 
 

@@ -43,7 +43,7 @@ class Bench:
 
     async def reserve(self, ask: TurnAsk = SHORT, *, now: datetime = NOW) -> Lease:
         async with self.database.unit_of_work() as uow:
-            plan = await uow.subscriptions.require_plan(self.user_id)
+            plan = await uow.subscriptions.require_plan(self.user_id, now=now)
             lease = await self.quotas.reserve(
                 uow, self.user_id, plan, ask, message_id=new_id(), model="openai/gpt-4o", now=now
             )

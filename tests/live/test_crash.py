@@ -83,7 +83,7 @@ class Books:
         async with self.services.database.unit_of_work() as uow:
             user = await uow.accounts.get_by_email("x@example.com")
             assert user is not None
-            plan = await uow.subscriptions.require_plan(user.id)
+            plan = await uow.subscriptions.require_plan(user.id, now=utc_now())
             period = period_containing(plan.anchor_at, utc_now())
             await uow.quotas.lock_period(user.id, period)
             used = Amounts(messages=plan.limits.messages_per_month - count)

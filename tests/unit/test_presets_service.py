@@ -1,6 +1,7 @@
 """Presets: create, list, duplicate, within the plan's number, on both databases."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,12 +9,10 @@ from uuid import UUID
 import pytest
 
 from app.core.errors import InvalidField, NotFound, QuotaExceeded
-from app.db.database import Database
 from app.db.models import ModelPreset
 from app.domain.plans import PlanTier
-from app.services.auth_service import AuthService
-from app.services.openrouter_service import OpenRouterService
-from app.services.presets_service import PresetsService, SlugTaken
+from app.services.assembly import Services
+from app.services.presets_service import SlugTaken
 from tests.support.served import make_settings
 
 pytestmark = pytest.mark.anyio
@@ -22,15 +21,17 @@ pytestmark = pytest.mark.anyio
 class Bench:
     """The presets service and accounts to use it."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        settings = make_settings(database_url="", data_dir=folder, openrouter_url="http://127.0.0.1:9/api/v1")
-        self.presets = PresetsService(database=database, openrouter=OpenRouterService(settings=lambda: settings))
-        self._auth = AuthService(settings=lambda: settings, database=database)
+    def __init__(self, database_url: str, folder: Path) -> None:
+        settings = make_settings(database_url=database_url, data_dir=folder, openrouter_url="http://127.0.0.1:9/api/v1")
+        self.services = Services.build(settings)
+        self.presets = self.services.presets
         self._people = 0
 
     async def join(self, plan: PlanTier = PlanTier.FREE) -> UUID:
         self._people += 1
-        user = await self._auth.register(email=f"p{self._people}@example.com", password="long enough", plan=plan)
+        user = await self.services.auth.register(
+            email=f"p{self._people}@example.com", password="long enough", plan=plan
+        )
         return user.id
 
     async def create(self, owner: UUID, slug: str = "scholar", **changes: Any) -> ModelPreset:
@@ -39,8 +40,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(database: Database, tmp_path: Path) -> Bench:
-    return Bench(database, tmp_path)
+async def bench(database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(database_url, tmp_path)
+    yield bench
+    await bench.services.aclose()
 
 
 async def test_a_created_preset_is_listed_newest_first(bench: Bench) -> None:

@@ -146,7 +146,7 @@ class ConversationService:
         """A title is the house's present: in the ledger, not on the account."""
         now = self._clock()
         async with self._database.unit_of_work() as uow:
-            plan = await uow.subscriptions.require_plan(user_id)
+            plan = await uow.subscriptions.require_plan(user_id, now=now)
             period = period_containing(plan.anchor_at, now)
             await self._quotas.record(uow, user_id, plan.limits.plan, period, _title_call(result), now=now)
             await uow.commit()

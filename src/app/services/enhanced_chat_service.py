@@ -130,7 +130,7 @@ class EnhancedChatService:
             mode = await uow.turns.touch_conversation(user_id, conversation_id, now=now)
             if mode is None:
                 raise NotFound(f"No conversation {str(conversation_id)!r}.")
-            plan = await uow.subscriptions.require_plan(user_id)
+            plan = await uow.subscriptions.require_plan(user_id, now=now)
             preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
             limit = self._settings().llm_history_messages
             past = await uow.turns.list_newest_messages(user_id, conversation_id, limit=limit + 1)

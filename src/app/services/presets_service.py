@@ -107,7 +107,7 @@ class PresetsService:
 
     async def _keep(self, uow: UnitOfWork, preset: ModelPreset) -> None:
         await uow.presets.lock_owner(preset.user_id)
-        plan = await uow.subscriptions.require_plan(preset.user_id)
+        plan = await uow.subscriptions.require_plan(preset.user_id, now=preset.created_at)
         limit = plan.limits.max_presets
         used = await uow.presets.count_owned(preset.user_id)
         if used >= limit:

@@ -149,7 +149,7 @@ class QuotaService:
 
     async def usage(self, uow: UnitOfWork, user_id: UUID, *, now: datetime) -> UsageOfPeriod:
         """What the account used in the period that holds ``now``."""
-        plan = await uow.subscriptions.require_plan(user_id)
+        plan = await uow.subscriptions.require_plan(user_id, now=now)
         period = period_containing(plan.anchor_at, now)
         counters = await uow.quotas.get_period(user_id, period)
         held = await uow.quotas.held(user_id, period, now=now)

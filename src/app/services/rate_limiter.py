@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
 from app.coordination.coordination import Coordination, coordination
+from app.core.clock import utc_now
 from app.core.config import Settings, get_settings
 from app.core.errors import TooManyRequests
 from app.db.database import Database, database
@@ -134,7 +135,7 @@ class RateLimiter:
         now = self._clock()
         if now >= good_until:
             async with self._database.read_only() as uow:
-                rate = requests_per_minute((await uow.subscriptions.require_plan(user_id)).limits)
+                rate = requests_per_minute((await uow.subscriptions.require_plan(user_id, now=utc_now())).limits)
             if len(self._plan_rates) >= PLAN_RATES_KEPT:
                 self._plan_rates.clear()
             self._plan_rates[user_id] = rate, now + PLAN_RATE_SECONDS

@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.clock import utc_now
 from app.core.errors import InvalidField, NotFound, ServiceUnavailable
 from app.core.ids import new_id
 from app.db.models import PlanLimitsRow, PlanOverride, Subscription
@@ -97,10 +96,10 @@ class Subscriptions:
             raise NotFound("This account has no subscription.")
         return Terms(standing_of(rows[0]), dict(map(_sold, rows)), tuple(_agreed(rows)))
 
-    async def require_plan(self, user_id: UUID, *, now: datetime | None = None) -> CurrentPlan:
-        """The limits an account lives under at ``now`` (left out: this moment), in one statement."""
+    async def require_plan(self, user_id: UUID, *, now: datetime) -> CurrentPlan:
+        """The limits an account lives under at ``now``, in one statement."""
         terms = await self.require_terms(user_id)
-        return CurrentPlan(limits=terms.limits_at(now or utc_now()), anchor_at=terms.standing.anchor_at)
+        return CurrentPlan(limits=terms.limits_at(now), anchor_at=terms.standing.anchor_at)
 
     async def require_version(self, plan: PlanTier, version: int | None = None) -> PlanLimitsRow:
         """A plan in a version, the newest if none is named; raises ``InvalidField`` for one never sold."""
