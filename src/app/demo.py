@@ -1,7 +1,6 @@
 """One command that runs the product: database, plans, and an emulator where no OpenRouter key is set."""
 
 import asyncio
-import math
 import os
 import secrets
 import signal
@@ -14,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 import typer
-import uvicorn
 
 from app.core.config import Settings, get_settings, load_settings
 from app.db import migrate
@@ -22,6 +20,7 @@ from app.domain.plans import PlanTier
 from app.domain.principal import Role
 from app.services.auth_service import EmailTaken, auth_service
 from app.services.subscription_service import subscription_service
+from app.serving import make_server
 
 HOST = "127.0.0.1"
 DEMO_ACCOUNTS = (
@@ -47,7 +46,7 @@ def run_demo(*, port: int, data_dir: Path) -> None:
             asyncio.run(_prepare(with_accounts=is_emulated))
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         typer.echo(f"WisQu starts on {url}  (API docs: {url}/docs). Ctrl-C stops it.")
-        _serve(listener, settings)
+        _serve(listener)
 
 
 @contextmanager
@@ -76,13 +75,9 @@ def _listen(port: int) -> socket.socket:
         raise DemoRefused(f"Port {port} cannot be used ({reason}). Choose another: make run PORT=8001") from None
 
 
-def _serve(listener: socket.socket, settings: Settings) -> None:
-    # By name: the app reads its settings when it is imported, and they stand only now.
-    config = uvicorn.Config(
-        "app.main:app", log_config=None, timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds)
-    )
+def _serve(listener: socket.socket) -> None:
     with suppress(KeyboardInterrupt):  # the server has stopped in order by then
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server().run(sockets=[listener])
 
 
 @contextmanager

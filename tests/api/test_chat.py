@@ -144,6 +144,22 @@ async def test_deleting_the_conversation_of_a_running_answer_loses_no_charge(
     assert Decimal(str(usage["total_cost_usd"])) == Decimal(str(openrouter.bill()["total"]))
 
 
+async def test_absurd_and_contradictory_counts_are_booked_as_far_as_they_make_sense(
+    app: ServedApp, person: Person, openrouter: EmulatorProcess
+) -> None:
+    conversation_id, long_text = await person.begin(), "a long tradition " * 400
+    await person.chat(conversation_id, long_text, model="anthropic/claude-sonnet-5.5")
+    openrouter.fault("zero_prompt_tokens", times=1)  # beside cached tokens
+    answer = await person.chat(conversation_id, long_text, model="anthropic/claude-sonnet-5.5")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["usage"]["prompt_tokens"] == body["cached_tokens_read"] + body["cached_tokens_write"] > 0
+    usage = await person.usage()
+    assert (usage["messages"]["used"], usage["messages"]["reserved"]) == (2, 0)
+    assert Decimal(str(usage["total_cost_usd"])) == Decimal(str(openrouter.bill()["total"]))
+
+
 async def test_without_a_key_chat_says_what_to_do_and_stores_nothing(serve_app: Serve, join_app: Join) -> None:
     app = await serve_app(openrouter_api_key=None)
     person = await join_app(app, plan=PlanTier.PREMIUM)

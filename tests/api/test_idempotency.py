@@ -110,3 +110,39 @@ async def test_a_refused_request_frees_its_key(person: Person) -> None:
 
     assert refused.status_code == 422
     assert (await ask(person, conversation_id)).status_code == 200
+
+
+async def test_repeating_takes_no_seat_and_no_turn_of_the_minute(serve_app: Serve, join_app: Join) -> None:
+    app = await serve_app(rate_limits_enabled=True, max_running_answers_per_user=1)
+    person = await join_app(app, plan=PlanTier.FREE)  # five questions a minute
+    conversation_id = await person.begin()
+
+    answers = await asyncio.gather(*(ask(person, conversation_id) for _ in range(3)))
+    answers += [await ask(person, conversation_id) for _ in range(6)]
+
+    assert {each.status_code for each in answers[3:]} == {200}
+    assert (await person.usage())["messages"]["used"] == 1
+
+
+async def test_a_request_whose_process_died_can_be_sent_again_under_its_key(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    app = await serve_app(quota_lease_seconds=1, reconcile_interval_seconds=3600)
+    person = await join_app(app, plan=PlanTier.PREMIUM)
+    conversation_id = await person.begin()
+    openrouter.configure(first_token_delay=30)
+    dead = asyncio.create_task(ask(person, conversation_id))
+    while not openrouter.requests(session_id=conversation_id):  # noqa: ASYNC110  (another process knows)
+        await asyncio.sleep(0.02)
+    await app.services.leases.aclose()  # as if the process had died: nothing keeps the lease alive
+    await asyncio.sleep(1.1)
+    await app.services.reconciliation.run_once()
+    openrouter.configure(first_token_delay=0)
+    again = await serve_app()
+    person.http.base_url = again.url
+
+    answer = await ask(person, conversation_id)
+    dead.cancel()
+
+    assert answer.status_code == 200
+    assert (await person.usage())["messages"]["reserved"] == 0

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from app.db.models import Message, MessageAttempt, QuotaLease, UnbilledCall, UsageEvent
 from app.domain.plans import PlanTier
+from app.services.quota_service import QuotaService
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
+from tests.integration.test_quotas import make_call
 from tests.support.accounts import Person
 from tests.support.served import ServedApp
 
@@ -166,3 +169,69 @@ async def test_a_running_turn_keeps_its_lease_alive(
     assert [each.state for each in await rows(app, QuotaLease)] == ["settled"]
     (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
     assert message.status == "completed"
+
+
+async def test_a_bill_that_never_comes_is_given_up_after_a_day_and_the_rounds_go_on(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("no_usage", times=1)
+    openrouter.fault("generation_404")
+    await person.chat(await person.begin())
+    for _ in range(70):
+        clock.ahead += timedelta(minutes=31)
+        await app.services.reconciliation.run_once()
+
+    (given_up,) = await rows(app, UnbilledCall)
+    assert given_up.next_try_at is None
+    assert given_up.tries > 44
+
+
+async def test_one_bill_that_cannot_be_written_does_not_hold_up_the_others(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation_id = await person.begin()
+    openrouter.fault("no_usage", times=2)
+    first = (await person.chat(conversation_id)).json()
+    await person.chat(conversation_id)
+    record = QuotaService.record
+
+    async def refusing(
+        self: QuotaService, uow: Any, user_id: Any, plan: Any, period: Any, call: Any, **rest: Any
+    ) -> None:
+        if str(call.message_id) == first["message_id"]:
+            raise IntegrityError("INSERT", {}, Exception("refused"))
+        await record(self, uow, user_id, plan, period, call, **rest)
+
+    monkeypatch.setattr(QuotaService, "record", refusing)
+    await reconcile(app, clock, openrouter, after=6)
+
+    (waiting,) = await rows(app, UnbilledCall)
+    assert str(waiting.message_id) == first["message_id"]
+    assert (waiting.tries, (await person.usage())["total_cost_usd"] > 0) == (1, True)
+
+
+async def test_a_turn_thought_lost_and_billed_is_in_the_ledger_once(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.configure(first_token_delay=2)
+    stream = asyncio.create_task(person.stream(await person.begin(), model="openai/gpt-4o"))
+    while not [each for each in await rows(app, QuotaLease) if each.generation_id]:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    (lease,) = await rows(app, QuotaLease)
+    async with app.services.database.unit_of_work() as uow:
+        await uow.quotas.end_lease(lease.user_id, lease.id, state="expired")
+        await app.services.reconciliation._quotas.record(
+            uow,
+            lease.user_id,
+            lease.plan,
+            (await app.services.subscriptions.get(person.user_id)).period,
+            make_call(cost_usd=Decimal("0.0001"), kind="lost_attempt", generation_id=lease.generation_id),
+            now=datetime.now(UTC),
+        )
+        await uow.commit()
+
+    await stream
+
+    total = sum(each.cost_usd or 0 for each in await rows(app, UsageEvent))
+    assert total == Decimal(str(openrouter.bill()["total"]))
+    assert (await person.usage())["messages"]["used"] == 1

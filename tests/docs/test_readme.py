@@ -41,7 +41,9 @@ class TestTour:
     def demo_url(self, tmp_path: Path) -> Iterator[str]:
         folder = tmp_path / "demo"
         command = (BIN / "wisqu", "demo", "--port", "0", "--data-dir", folder / "data")
-        with running(*command, folder=folder, cwd=folder, env=environment(**QUICK_PASSWORDS)) as demo:
+        with running(
+            *command, folder=folder, cwd=folder, env=environment(**QUICK_PASSWORDS, RATE_LIMITS_ENABLED="false")
+        ) as demo:
             yield _url_of(demo)
 
     def test_the_tour_works_as_pasted_and_again(self, demo_url: str, tmp_path: Path) -> None:

@@ -69,14 +69,14 @@ class Bench:
         return (await self.usage(now=now)).balance.messages
 
 
-def make_call(*, cost_usd: Decimal | None, kind: str = "chat") -> BilledCall:
+def make_call(*, cost_usd: Decimal | None, kind: str = "chat", generation_id: str | None = "gen-1-a") -> BilledCall:
     return BilledCall(
         attempt_id=new_id(),
         kind=kind,
         message_id=new_id(),
         model="openai/gpt-4o",
         provider="OpenAI",
-        generation_id="gen-1-a",
+        generation_id=generation_id,
         prompt_tokens=100,
         completion_tokens=20,
         cached_tokens_read=10,

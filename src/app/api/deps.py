@@ -84,17 +84,36 @@ async def get_current_user(user: _Authenticated, services: AppServices, request:
     return user
 
 
-async def get_model_caller(user: _Authenticated, services: AppServices, request: Request) -> Principal:
+async def _is_repeat(user: _Authenticated, services: AppServices, request: Request) -> bool:
+    """Whether this request came before under its Idempotency-Key: it will ask no model, so it is not counted as if."""
+    key = request.headers.get("Idempotency-Key")
+    return key is not None and await services.chat.knows_request(user.id, key)
+
+
+_Repeat = Annotated[bool, Depends(_is_repeat)]
+
+
+async def get_model_caller(
+    user: _Authenticated, is_repeat: _Repeat, services: AppServices, request: Request
+) -> Principal:
     """The same for endpoints that ask a model: counted against the plan's requests per minute instead."""
-    request.state.rate_limit = await services.limiter.count_model_request(user.id)
+    limiter = services.limiter
+    count = limiter.count_api_request if is_repeat else limiter.count_model_request
+    request.state.rate_limit = await count(user.id)
     return user
 
 
-async def get_answer_seat(user: _Authenticated, services: AppServices, request: Request) -> AsyncIterator[AnswerSeat]:
+async def get_answer_seat(
+    user: _Authenticated, is_repeat: _Repeat, services: AppServices, request: Request
+) -> AsyncIterator[AnswerSeat]:
     """A place among the caller's running answers; hand it over to the answer that starts.
 
-    Ask for it before :data:`ModelCaller`: what is refused here must not use up the minute.
+    Ask for it before :data:`ModelCaller`: what is refused here must not use up the minute. Who repeats a request joins
+    an answer that has its seat.
     """
+    if is_repeat:
+        yield AnswerSeat(lambda: None)
+        return
     try:
         seat = await services.running.take(user.id)
     except TooManyRunningAnswers:

@@ -1,17 +1,16 @@
 """`wisqu demo`, `serve`, `migrate` and `seed`: run the product and prepare its database."""
 
 import asyncio
-import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from app.core.config import get_settings
 from app.db import migrate as migrations
 from app.demo import run_demo
 from app.services.subscription_service import subscription_service
+from app.serving import make_server
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Where to listen, on 127.0.0.1; 0 takes a free port.")]
 
@@ -25,14 +24,8 @@ def demo(
 
 def serve(port: Port = 8000, host: Annotated[str, typer.Option(help="Which address to bind.")] = "127.0.0.1") -> None:
     """Serve the app with the settings of the environment."""
-    settings = get_settings()
-    uvicorn.run(
-        "app.main:app",
-        host=host,
-        port=port,
-        log_config=None,
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
-    )
+    get_settings()  # wrong settings are told before anything starts
+    make_server(host=host, port=port).run()
 
 
 def migrate() -> None:

@@ -202,7 +202,7 @@ class Settings(BaseSettings):
 
 def _write_once(path: Path, text: str) -> None:
     """Write a file only its owner reads. Linking it into place keeps the first of several racing writers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
         file.write(text)
         file.flush()

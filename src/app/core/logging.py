@@ -2,10 +2,21 @@
 
 import logging
 import logging.config
+import re
 import sys
-from typing import Literal
+from collections.abc import MutableMapping
+from typing import Any, Literal
 
 import structlog
+
+_ROW = re.compile(r"DETAIL:.*?(?=\n\[SQL|\n\nThe above exception|\n\nDuring handling|\Z)", re.DOTALL)
+
+
+def _without_rows(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """PostgreSQL quotes the row it refuses in an error's DETAIL: there stands what people wrote."""
+    if "exception" in event:
+        event["exception"] = _ROW.sub("DETAIL: [left out]", event["exception"])
+    return event
 
 
 def configure_logging(*, level: str, style: Literal["console", "json"]) -> None:
@@ -15,6 +26,7 @@ def configure_logging(*, level: str, style: Literal["console", "json"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _without_rows,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

@@ -73,7 +73,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
     parsed = make_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_async_engine(
         parsed, pool_size=pool_size, max_overflow=0 if not is_sqlite else 10, hide_parameters=True
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-HOUSE_KINDS = frozenset({"lost_attempt", "title"})
+HOUSE_KINDS = frozenset({"lost_attempt"})
 """Lines the house pays: they count against nobody's plan."""
 
 LATE_BILL = "late_bill"

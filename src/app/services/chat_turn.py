@@ -10,7 +10,7 @@ from app.core.ids import new_id
 from app.core.text import storable
 from app.domain.prompting import Document
 from app.openrouter.attempts import Attempt
-from app.services.model_call import ChatResult, PlannedCompletion
+from app.services.model_call import ChatResult, PlannedCompletion, sane_usage
 from app.services.quota_service import BilledCall, Lease
 
 
@@ -165,7 +165,7 @@ def milliseconds(seconds: float | None) -> int | None:
 
 
 def _attempt_row(turn: Turn, attempt: Attempt, now: datetime) -> dict[str, Any]:
-    usage = attempt.usage
+    usage = sane_usage(attempt.usage) if attempt.usage else None
     return {
         "user_id": turn.user_id,
         "id": new_id(),

@@ -117,7 +117,8 @@ class ConversationService:
         async with self._database.read_only() as uow:
             await uow.conversations.require(user_id, conversation_id)
             first = await uow.conversations.list_first_messages(user_id, conversation_id, limit=TITLE_SOURCE_MESSAGES)
-        title = await self._ask_for_title(user_id, first) if first else ""
+        asks = bool(first) and await self._may_ask(user_id)
+        title = await self._ask_for_title(user_id, first) if asks else ""
         return await self.update(user_id, conversation_id, title=title or title_from(first[0].content if first else ""))
 
     async def aclose(self) -> None:
@@ -131,6 +132,7 @@ class ConversationService:
             result = await self._openrouter.chat_completion(
                 messages=[{"role": "user", "content": f"{said}\n\n{TITLE_INSTRUCTION}"}],
                 model=self._settings().llm_title_model,
+                fallback_models=(),  # a title is not worth a dearer model
                 user_id=user_id,
                 enable_caching=False,
                 temperature=0.3,
@@ -142,13 +144,18 @@ class ConversationService:
         await self._record_cost(user_id, result)
         return clean_title(result.content)
 
+    async def _may_ask(self, user_id: UUID) -> bool:
+        """A title counts as no message, but its money is the account's: whose month is spent gets the first words."""
+        async with self._database.read_only() as uow:
+            usage = await self._quotas.usage(uow, user_id, now=self._clock())
+        return usage.balance.cost.free > 0 and usage.balance.tokens.free > 0
+
     async def _record_cost(self, user_id: UUID, result: ChatResult) -> None:
-        """A title is the house's present: in the ledger, not on the account."""
         now = self._clock()
         async with self._database.unit_of_work() as uow:
             plan = await uow.subscriptions.require_plan(user_id, now=now)
             period = period_containing(plan.anchor_at, now)
-            await self._quotas.record(uow, user_id, plan.limits.plan, period, _title_call(result), now=now)
+            await self._quotas.charge(uow, user_id, plan.limits.plan, period, _title_call(result), now=now)
             await uow.commit()
 
 

@@ -10,6 +10,7 @@ from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
 from app.core.errors import InvalidField, NotFound
 from app.core.ids import new_id
+from app.core.text import is_storable
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey, ModelPreset
 from app.domain.plans import PlanLimits
@@ -101,6 +102,13 @@ class EnhancedChatService:
             return self._repeated.answer(turn)
         self._hub.start(answer, lambda answer: self._runner.run(turn, answer, streaming=streaming))
         return answer
+
+    async def knows_request(self, user_id: UUID, key: str) -> bool:
+        """Whether a request came before under this idempotency key."""
+        if not is_storable(key):
+            return False
+        async with self._database.read_only() as uow:
+            return await uow.idempotency.get(user_id, key) is not None
 
     async def aclose(self) -> None:
         """Finish what runs, then close the connections. For scripts: nothing can be asked afterwards."""

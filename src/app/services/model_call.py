@@ -20,6 +20,38 @@ from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Us
 log = structlog.get_logger(__name__)
 
 
+MOST_TOKENS = 50_000_000
+MOST_USD = Decimal(10_000)
+"""No call uses or costs that much: such a number is a defect upstream, and counts as not told."""
+
+
+def sane_usage(usage: Usage) -> Usage:
+    """The usage as it can be booked: absurd numbers are unknown, and a prompt has all the parts that were told."""
+    prompt, completion = _plausible(usage.prompt_tokens), _plausible(usage.completion_tokens)
+    cached, written = _plausible(usage.cached_tokens), _plausible(usage.cache_write_tokens)
+    cost = usage.cost if usage.cost is None or 0 <= usage.cost <= MOST_USD else None
+    if prompt is not None or cached or written:
+        prompt = max(prompt or 0, (cached or 0) + (written or 0))
+    sane = replace(
+        usage,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=_plausible(usage.total_tokens),
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=_plausible(usage.reasoning_tokens),
+        audio_tokens=_plausible(usage.audio_tokens),
+        cost=cost,
+    )
+    if sane != usage:
+        log.warning("usage.implausible", told=repr(usage))
+    return sane
+
+
+def _plausible(count: int | None) -> int | None:
+    return count if count is None or 0 <= count <= MOST_TOKENS else None
+
+
 class ModelCallFailed(AppError):
     """No whole answer came. ``attempts`` are the calls that were made; ``reason`` in the body is the wire's word."""
 
@@ -126,7 +158,7 @@ class ModelCall:
 
     def _result(self, completion: Completion) -> ChatResult:
         planned = self._planned
-        usage = completion.usage or Usage()
+        usage = sane_usage(completion.usage or Usage())
         model = completion.model or planned.route.requested
         profile = self._catalog.get(model)
         return ChatResult(

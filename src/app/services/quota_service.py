@@ -1,7 +1,7 @@
 """Reserve, settle, release: what a turn may use is held before it runs and charged by what was billed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -132,8 +132,11 @@ class QuotaService:
 
         ``lost`` are calls that were billed without giving the answer: in the ledger, but paid by the house.
         """
-        if not await self._end(uow, lease, state="settled"):
+        ended = await self._end(uow, lease, state="settled")
+        if ended is None:
             return False
+        if ended == "expired":
+            call = await self._less_what_the_house_paid(uow, lease, call)
         used = Amounts(
             messages=call.messages, tokens=call.tokens, images=call.images, cost_usd=call.cost_usd or Decimal(0)
         )
@@ -141,6 +144,18 @@ class QuotaService:
         await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=savings)
         await self._enter(uow, lease, (*lost, call), now=now)
         return True
+
+    async def charge(
+        self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
+    ) -> None:
+        """Charge a small call that held nothing before it ran, such as a title."""
+        await uow.quotas.lock_period(user_id, period)
+        used = Amounts(messages=call.messages, tokens=call.tokens, cost_usd=call.cost_usd or Decimal(0))
+        savings = call.cache_discount_usd or Decimal(0)
+        await uow.quotas.charge(user_id, period.start, used, cache_savings_usd=savings)
+        await self.record(uow, user_id, plan, period, call, now=now)
+        if call.bill_is_to_come:
+            await self.queue(uow, user_id, plan, period, call, now=now)
 
     async def release(self, uow: UnitOfWork, lease: Lease, *, lost: Sequence[BilledCall] = (), now: datetime) -> None:
         """Give back what a failed turn held; what it was billed all the same is the house's."""
@@ -156,14 +171,29 @@ class QuotaService:
         savings = counters.cache_savings_usd if counters else Decimal(0)
         return UsageOfPeriod(period, _balance(plan.limits, counters, held), savings)
 
-    async def _end(self, uow: UnitOfWork, lease: Lease, *, state: str) -> bool:
+    async def _less_what_the_house_paid(self, uow: UnitOfWork, lease: Lease, call: BilledCall) -> BilledCall:
+        """A turn that was swept may have been billed as lost: one generation is in the ledger once."""
+        paid = await uow.bills.find_house_line(lease.user_id, call.generation_id) if call.generation_id else None
+        if paid is None:
+            return call
+        return replace(
+            call,
+            prompt_tokens=max(0, call.prompt_tokens - paid.prompt_tokens),
+            completion_tokens=max(0, call.completion_tokens - paid.completion_tokens),
+            cached_tokens_read=0,
+            cached_tokens_write=0,
+            cost_usd=None if call.cost_usd is None else max(Decimal(0), call.cost_usd - (paid.cost_usd or 0)),
+        )
+
+    async def _end(self, uow: UnitOfWork, lease: Lease, *, state: str) -> str | None:
+        """The state the lease was in; ``None`` if it had ended for good before."""
         if await uow.quotas.end_lease(lease.user_id, lease.id, state=state):
-            return True
+            return "held"
         # Swept while this process was held up: the turn closes itself after all, and what was queued for it is void.
         if not await uow.quotas.end_lease(lease.user_id, lease.id, state=state, was="expired"):
-            return False
+            return None
         await uow.bills.forget_orphan(lease.user_id, lease.message_id)
-        return True
+        return "expired"
 
     async def _enter(self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, now: datetime) -> None:
         for call in calls:

@@ -14,17 +14,19 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import QuotaLease, UnbilledCall
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import LATE_BILL
+from app.domain.ledger import HOUSE_KINDS, LATE_BILL
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
 from app.openrouter.errors import GenerationNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
-from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.model_call import sane_usage
+from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
 from app.services.quota_service import BilledCall, QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+LOOK_UPS_AT_ONCE = 10
 LOOK_UP_FOR = timedelta(hours=24)
 """After this a bill that never came is given up, loudly."""
 LONGEST_PAUSE = timedelta(minutes=30)
@@ -56,8 +58,8 @@ class ReconciliationService:
         while True:
             try:
                 await self.run_once()
-            except (SQLAlchemyError, OSError):
-                log.warning("reconciliation.database_unavailable")
+            except Exception:  # whatever it was: the next round must come
+                log.exception("reconciliation.failed")
             await asyncio.sleep(self._settings().reconcile_interval_seconds)
 
     async def run_once(self) -> None:
@@ -73,37 +75,54 @@ class ReconciliationService:
         async with self._database.read_only() as uow:
             expired = await uow.quotas.list_expired(now=now, limit=BATCH)
         for lease in expired:
-            async with self._database.unit_of_work() as uow:
-                if await uow.quotas.end_lease(lease.user_id, lease.id, state="expired"):
-                    await self._close_orphan(uow, lease, now=now)
-                    await uow.commit()
-                    log.warning("turn.orphaned", message_id=str(lease.message_id), lease_id=str(lease.id))
+            try:
+                await self._sweep(lease, now=now)
+            except SQLAlchemyError as error:  # one that cannot be swept must not keep the others
+                log.error("lease.not_swept", lease_id=str(lease.id), kind=type(error).__name__)
+
+    async def _sweep(self, lease: QuotaLease, *, now: datetime) -> None:
+        async with self._database.unit_of_work() as uow:
+            if await uow.quotas.end_lease(lease.user_id, lease.id, state="expired"):
+                await self._close_orphan(uow, lease, now=now)
+                await uow.commit()
+                log.warning("turn.orphaned", message_id=str(lease.message_id), lease_id=str(lease.id))
 
     async def _close_orphan(self, uow: UnitOfWork, lease: QuotaLease, *, now: datetime) -> None:
-        if not await uow.bills.interrupt_pending(lease.user_id, lease.message_id, now=now):
-            return
+        was_pending = await uow.bills.interrupt_pending(lease.user_id, lease.message_id, now=now)
+        await uow.idempotency.forget_unanswered(lease.user_id, lease.message_id)
         if lease.generation_id is None:
             return  # nothing was heard from upstream: there is nothing to ask for
         call = _orphaned_call(lease)
-        await uow.turns.add_attempts([_orphaned_attempt(lease, call, now)])
+        if was_pending:
+            await uow.turns.add_attempts([_orphaned_attempt(lease, call, now)])
         await self._quotas.queue(uow, lease.user_id, lease.plan, _period_of(lease), call, now=now)
 
     async def _look_up_bills(self) -> None:
         async with self._database.read_only() as uow:
             due = await uow.bills.list_due(now=self._clock(), limit=BATCH)
-        for call in due:
+        # A few at a time: one that hangs until its time-out must not hold up the rest, nor the next sweep for long.
+        for start in range(0, len(due), LOOK_UPS_AT_ONCE):
+            await asyncio.gather(*(self._look_up_safely(call) for call in due[start : start + LOOK_UPS_AT_ONCE]))
+
+    async def _look_up_safely(self, call: UnbilledCall) -> None:
+        try:
             await self._look_up(call)
+        except SQLAlchemyError as error:  # a bill that cannot be written waits, and the others go on
+            log.error("bill.not_written", generation_id=call.generation_id, kind=type(error).__name__)
+            async with self._database.unit_of_work() as uow:
+                await self._postpone(uow, call)
+                await uow.commit()
 
     async def _look_up(self, call: UnbilledCall) -> None:
         try:
             record: GenerationRecord | None = await self._openrouter.get_generation(call.generation_id)
         except GenerationNotFound:
             record = None
-        except OpenRouterError as error:
+        except (OpenRouterError, NotConfigured) as error:
             log.warning("bill.not_to_be_had", error_code=error.code, generation_id=call.generation_id)
             record = None
         async with self._database.unit_of_work() as uow:
-            if record is None or record.usage.cost is None:
+            if record is None or not _is_plausible(record):
                 await self._postpone(uow, call)
             elif await uow.bills.take_unbilled(call):
                 await self._charge(uow, call, record)
@@ -115,30 +134,30 @@ class ReconciliationService:
             log.error("bill.given_up", generation_id=call.generation_id, user_id=str(call.user_id))
             await uow.bills.postpone(call, until=None)
             return
-        pause = min(LONGEST_PAUSE, timedelta(seconds=5 * 2**call.tries))
+        pause = min(LONGEST_PAUSE, timedelta(seconds=5 * 2 ** min(call.tries, 10)))
         await uow.bills.postpone(call, until=now + pause)
 
     async def _charge(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
         late = _late_bill(call, record)
         period = Period(call.period_start, call.period_end)
         await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
-        if call.kind == "chat":
+        if call.kind not in HOUSE_KINDS:
             used = Amounts(tokens=late.tokens, cost_usd=late.cost_usd or Decimal(0))
             savings = late.cache_discount_usd or Decimal(0)
             await uow.quotas.charge(call.user_id, call.period_start, used, cache_savings_usd=savings)
         await self._write_down(uow, call, record)
 
     async def _write_down(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
-        usage = record.usage
+        usage = sane_usage(record.usage)
         numbers = {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "cache_discount_usd": record.cache_discount,
         }
-        await uow.bills.write_to_attempt(call.user_id, call.attempt_id, numbers | {"cost_usd": usage.cost})
+        await uow.bills.complete_attempt(call.user_id, call.attempt_id, numbers | {"cost_usd": usage.cost})
         if call.kind == "chat" and call.message_id is not None:
-            whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost, "is_provisional": False}
-            await uow.bills.write_to_message(call.user_id, call.message_id, numbers | whole)
+            whole = numbers | {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost}
+            await uow.bills.complete_message(call.user_id, call.message_id, whole)
 
     async def _forget_old_keys(self) -> None:
         async with self._database.unit_of_work() as uow:
@@ -146,11 +165,16 @@ class ReconciliationService:
             await uow.commit()
 
 
+def _is_plausible(record: GenerationRecord) -> bool:
+    told, sane = record.usage, sane_usage(record.usage)
+    return sane.cost is not None and (told.completion_tokens, told.cost) == (sane.completion_tokens, sane.cost)
+
+
 def _late_bill(call: UnbilledCall, record: GenerationRecord) -> BilledCall:
-    usage = record.usage
+    usage = sane_usage(record.usage)
     return BilledCall(
         attempt_id=call.attempt_id,
-        kind=LATE_BILL if call.kind == "chat" else call.kind,
+        kind=LATE_BILL if call.kind not in HOUSE_KINDS else call.kind,
         message_id=call.message_id,
         model=record.model or call.model,
         provider=record.provider or call.provider,

@@ -10,6 +10,8 @@ from app.services.chat_turn import RequestKey
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub
 
 REPEAT_POLL_SECONDS = 0.2
+REPEAT_WAIT_SECONDS = 30.0
+"""How long a repeated request waits for an answer that another process is making."""
 
 
 class IdempotencyKeyReused(Conflict):
@@ -44,16 +46,23 @@ class RepeatedRequests:
     async def _retell(self, claimed: IdempotencyKey, answer: AnswerLog) -> None:
         """Tell an answer that was made before or is being made by another process, once it is whole."""
         current: IdempotencyKey | None = claimed
-        while current is not None and current.reply is None:
+        deadline = _now() + REPEAT_WAIT_SECONDS
+        while current is not None and current.reply is None and _now() < deadline:
             await asyncio.sleep(REPEAT_POLL_SECONDS)
             async with self._database.read_only() as uow:
                 current = await uow.idempotency.get(claimed.user_id, claimed.key)
         if current is None or current.reply is None:
-            answer.refusal = RepeatedRequestFailed("The request sent first under this key failed. Send it again.")
+            answer.refusal = RepeatedRequestFailed(
+                "The request sent first under this key has not been answered. Send it again."
+            )
             return
         last = decode_reply(current.reply)
         for event in retold(last):
             answer.append(event)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def require_same_request(claimed: IdempotencyKey, request_key: RequestKey) -> IdempotencyKey:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
@@ -73,7 +73,11 @@ class TurnRunner:
             answer.append(MessageInterrupted(message_id=turn.message_id))
             raise
         else:
-            await uninterrupted(_durably(partial(self._close_completed, turn, result)))
+            try:
+                await uninterrupted(_durably(partial(self._close_completed, turn, result)))
+            except asyncio.CancelledError:  # it came while the turn closed, and the turn is closed
+                answer.append(reply(turn, result))
+                raise
             answer.append(reply(turn, result))
 
     async def aclose(self) -> None:
@@ -121,7 +125,7 @@ class TurnRunner:
                 await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now), rows)
                 if turn.request_key is not None:
                     told_reply = encode(reply(turn, result)).decode()
-                    await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, told_reply)
+                    await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, turn.message_id, told_reply)
                 await uow.commit()
         log.info("turn.completed", **tell_route(result.route))
 
@@ -145,7 +149,7 @@ class TurnRunner:
             ending = ending_values(status, shown, now) | values
             await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
             if turn.request_key is not None:  # nothing came of it: the same key may try again
-                await uow.idempotency.forget(turn.user_id, turn.request_key.key)
+                await uow.idempotency.forget_unanswered(turn.user_id, turn.message_id)
             await uow.commit()
 
 
@@ -154,7 +158,9 @@ async def _durably(close: Callable[[], Awaitable[None]]) -> None:
     for pause in CLOSING_PAUSES:
         try:
             await close()
-        except (DBAPIError, OSError) as error:
+        except (IntegrityError, DataError):
+            raise  # what a row may not hold, it may not hold the next time either
+        except (SQLAlchemyError, OSError) as error:
             log.warning("turn.closing_failed", kind=type(error).__name__, again_in_seconds=pause)
             await asyncio.sleep(pause)
         else:

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import Message, MessageAttempt, UnbilledCall
+from app.db.models import Message, MessageAttempt, UnbilledCall, UsageEvent
 
 
 class Bills:
@@ -67,23 +67,34 @@ class Bills:
             .execution_options(synchronize_session=False)
         )
 
-    async def write_to_attempt(self, user_id: UUID, attempt_id: UUID, values: Mapping[str, Any]) -> None:
-        """Put late numbers on the attempt."""
+    async def complete_attempt(self, user_id: UUID, attempt_id: UUID, values: Mapping[str, Any]) -> None:
+        """Put late numbers on the attempt where it has none."""
         await self._session.execute(
             update(MessageAttempt)
             .where(MessageAttempt.user_id == user_id, MessageAttempt.id == attempt_id)
-            .values(**values)
+            .values(**_where_missing(MessageAttempt, values))
             .execution_options(synchronize_session=False)
         )
 
-    async def write_to_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
-        """Put late numbers on the message."""
+    async def complete_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
+        """Put late numbers on the message where it has none; it is provisional no longer."""
         await self._session.execute(
             update(Message)
             .where(Message.user_id == user_id, Message.id == message_id)
-            .values(**values)
+            .values(is_provisional=False, **_where_missing(Message, values))
             .execution_options(synchronize_session=False)
         )
+
+    async def find_house_line(self, user_id: UUID, generation_id: str) -> UsageEvent | None:
+        """What the house has paid already for a generation that was thought lost."""
+        found: UsageEvent | None = await self._session.scalar(
+            select(UsageEvent).where(
+                UsageEvent.user_id == user_id,
+                UsageEvent.generation_id == generation_id,
+                UsageEvent.kind == "lost_attempt",
+            )
+        )
+        return found
 
     async def interrupt_pending(self, user_id: UUID, message_id: UUID, *, now: datetime) -> bool:
         """Mark an answer whose process died; false if it had ended."""
@@ -95,3 +106,8 @@ class Bills:
             .execution_options(synchronize_session=False)
         )
         return marked.first() is not None
+
+
+def _where_missing(table: type[Message] | type[MessageAttempt], values: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {name: getattr(table, name) for name in values}
+    return {name: func.coalesce(each, literal(values[name], each.type)) for name, each in columns.items()}

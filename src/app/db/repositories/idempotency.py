@@ -26,28 +26,36 @@ class IdempotencyKeys:
             .on_conflict_do_nothing()
             .returning(IdempotencyKey.key)
         )
-        if (await self._session.execute(statement)).first() is not None:
-            return None
-        return await self.get(user_id, key)
+        while (await self._session.execute(statement)).first() is None:
+            taken = await self.get(user_id, key)
+            if taken is not None:
+                return taken
+        return None
 
     async def get(self, user_id: UUID, key: str) -> IdempotencyKey | None:
         """What a key stands for; ``None`` if it is free."""
         return await self._session.get(IdempotencyKey, (user_id, key), populate_existing=True)
 
-    async def keep_reply(self, user_id: UUID, key: str, reply: str) -> None:
+    async def keep_reply(self, user_id: UUID, key: str, message_id: UUID, reply: str) -> None:
         """Store the answer, to be given again."""
         await self._session.execute(
             update(IdempotencyKey)
-            .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
+            .where(
+                IdempotencyKey.user_id == user_id, IdempotencyKey.key == key, IdempotencyKey.message_id == message_id
+            )
             .values(reply=reply)
             .execution_options(synchronize_session=False)
         )
 
-    async def forget(self, user_id: UUID, key: str) -> None:
-        """Free a key whose request had no effect: it may be tried again."""
+    async def forget_unanswered(self, user_id: UUID, message_id: UUID) -> None:
+        """Free the key whose request had no effect, if there is one: it may be tried again."""
         await self._session.execute(
             delete(IdempotencyKey)
-            .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key == key)
+            .where(
+                IdempotencyKey.user_id == user_id,
+                IdempotencyKey.message_id == message_id,
+                IdempotencyKey.reply.is_(None),
+            )
             .execution_options(synchronize_session=False)
         )
 

@@ -1,0 +1,28 @@
+"""Stops in order: running answers end first, while their readers still listen; then the connections close."""
+
+import socket
+
+import uvicorn
+
+from app.core.config import get_settings
+from app.services.generation_hub import generation_hub
+
+CLOSING_SECONDS = 3
+"""For connections that stay open although nothing is left to tell."""
+
+
+class OrderlyServer(uvicorn.Server):
+    """uvicorn, which by itself closes the connections before anybody could tell their readers how the answer ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new questions; let running answers finish within the grace time or be handed over; then close."""
+        await generation_hub.drain(get_settings().shutdown_grace_seconds)
+        await super().shutdown(sockets)
+
+
+def make_server(*, host: str = "127.0.0.1", port: int = 8000) -> OrderlyServer:
+    """A server of the app. The app is named, not imported: it reads its settings when the server loads it."""
+    config = uvicorn.Config(
+        "app.main:app", host=host, port=port, log_config=None, timeout_graceful_shutdown=CLOSING_SECONDS
+    )
+    return OrderlyServer(config)
