@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections import Counter
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy import func, select
 from app.core.ids import new_id
 from app.db.models import Conversation, Message, MessageAttempt, UsageEvent
 from app.domain.modes import MODES
+from app.domain.quotas import Amounts
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
@@ -420,3 +422,32 @@ async def test_parallel_beginnings_make_as_many_conversations(person: Person) ->
 
     assert Counter(each.status_code for each in answers) == {201: 20}
     assert len({each.json()["id"] for each in answers}) == 20
+
+
+async def test_a_title_costs_the_account_money_but_no_message(person: Person, openrouter: EmulatorProcess) -> None:
+    conversation_id = await person.begin()
+    await person.chat(conversation_id, "What is patience?")
+    before = await person.usage()
+    await make_title(person, conversation_id)
+
+    after = await person.usage()
+    assert after["messages"] == before["messages"]
+    assert after["tokens"]["used"] > before["tokens"]["used"]
+    assert Decimal(str(after["total_cost_usd"])) == Decimal(str(openrouter.bill()["total"]))
+    assert "models" not in openrouter.requests()[-1]["body"]
+
+
+async def test_whose_month_is_spent_gets_the_first_words_and_no_model_is_asked(
+    app: ServedApp, person: Person, openrouter: EmulatorProcess
+) -> None:
+    conversation_id = await person.begin()
+    await person.chat(conversation_id, "What is patience?")
+    async with app.services.database.unit_of_work() as uow:
+        period = (await app.services.subscriptions.get(person.user_id)).period
+        spent = Amounts(cost_usd=Decimal(1))
+        await uow.quotas.charge(person.user_id, period.start, spent, cache_savings_usd=Decimal(0))
+        await uow.commit()
+    asked_before = len(openrouter.requests())
+
+    assert (await make_title(person, conversation_id))["title"] == "What is patience?"
+    assert len(openrouter.requests()) == asked_before

@@ -216,3 +216,22 @@ def test_logs_go_to_stderr(logs: Logs) -> None:
 
     streams = [each.stream for each in logging.getLogger().handlers if isinstance(each, logging.StreamHandler)]
     assert streams == [sys.stderr]
+
+
+REFUSED = "DETAIL:  Failing row contains (1, a confession\nin two lines, null)."
+
+
+def test_the_row_that_postgresql_refuses_is_left_out_of_the_trace(logs: Logs) -> None:
+    configure_logging(level="INFO", style="json")
+    logs.catch()
+    try:
+        try:
+            raise ValueError(f"violates a check\n{REFUSED}")
+        except ValueError as error:
+            raise RuntimeError(f"(wrapped) violates a check\n{REFUSED}\n[SQL: UPDATE x]") from error
+    except RuntimeError:
+        structlog.get_logger("app.test").exception("crashed")
+
+    assert "confession" not in logs.text
+    assert "two lines" not in logs.text
+    assert "[SQL: UPDATE x]" in logs.text

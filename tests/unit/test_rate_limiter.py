@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -315,7 +316,7 @@ class Plans:
         yield SimpleNamespace(subscriptions=self)
         self.open -= 1
 
-    async def require_plan(self, _user_id: UUID) -> Any:
+    async def require_plan(self, _user_id: UUID, *, now: datetime) -> Any:
         self.reads += 1
         return SimpleNamespace(limits=self.limits)
 
