@@ -162,9 +162,11 @@ async def test_a_running_turn_keeps_its_lease_alive(
     person = await join_app(app, plan=PlanTier.PREMIUM)
     openrouter.configure(first_token_delay=2.5)
 
-    answer = await person.chat(await person.begin())
+    turn = asyncio.create_task(person.chat(await person.begin()))
+    await asyncio.sleep(1.8)
 
-    assert answer.status_code == 200
+    assert (await person.usage())["messages"]["reserved"] == 1
+    assert (await turn).status_code == 200
     assert (await person.usage())["messages"] == {"used": 1, "limit": 2000, "remaining": 1999, "reserved": 0}
     assert [each.state for each in await rows(app, QuotaLease)] == ["settled"]
     (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
