@@ -1,4 +1,7 @@
-"""What endpoints ask for: the caller and the services."""
+"""What endpoints ask for: the caller and the services.
+
+Even what awaits nothing is a coroutine here: FastAPI sends plain functions through a thread, each time.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -23,7 +26,7 @@ from app.services.subscription_service import SubscriptionService
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False)
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """The services of the running app."""
     services: Services = request.app.state.services
     return services
@@ -32,31 +35,31 @@ def get_services(request: Request) -> Services:
 AppServices = Annotated[Services, Depends(get_services)]
 
 
-def _get_admin_service(services: AppServices) -> AdminService:
+async def _get_admin_service(services: AppServices) -> AdminService:
     return services.admin
 
 
-def _get_auth(services: AppServices) -> AuthService:
+async def _get_auth(services: AppServices) -> AuthService:
     return services.auth
 
 
-def _get_chat(services: AppServices) -> EnhancedChatService:
+async def _get_chat(services: AppServices) -> EnhancedChatService:
     return services.chat
 
 
-def _get_conversations(services: AppServices) -> ConversationService:
+async def _get_conversations(services: AppServices) -> ConversationService:
     return services.conversations
 
 
-def _get_models(services: AppServices) -> ModelsService:
+async def _get_models(services: AppServices) -> ModelsService:
     return services.models
 
 
-def _get_presets(services: AppServices) -> PresetsService:
+async def _get_presets(services: AppServices) -> PresetsService:
     return services.presets
 
 
-def _get_subscriptions(services: AppServices) -> SubscriptionService:
+async def _get_subscriptions(services: AppServices) -> SubscriptionService:
     return services.subscriptions
 
 
@@ -130,7 +133,7 @@ ModelCaller = Annotated[Principal, Depends(get_model_caller)]
 Seat = Annotated[AnswerSeat, Depends(get_answer_seat)]
 
 
-def get_client_address(request: Request) -> str | None:
+async def get_client_address(request: Request) -> str | None:
     """Who holds the other end of the socket; behind a proxy uvicorn's --forwarded-allow-ips makes it the client."""
     return request.client.host if request.client else None
 

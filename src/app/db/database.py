@@ -1,16 +1,16 @@
 """The engine: opened on first use, the same behaviour on SQLite and PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.config import get_settings
-from app.db.unit_of_work import UnitOfWork
+from app.db.unit_of_work import Turn, UnitOfWork
 
 READ_ONLY = "wisqu_read_only"
 
@@ -22,8 +22,7 @@ class Database:
         self._url = url
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
-        self._sessions: async_sessionmaker[AsyncSession] | None = None
-        self._sqlite_turn = asyncio.Lock()
+        self._turn: Turn | None = None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -34,20 +33,18 @@ class Database:
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction that may write; on SQLite it takes the write lock at once."""
-        # SQLite lets its one writer be found by polling, which starves some; here they queue, first come first served.
-        is_sqlite = self.engine.dialect.name == "sqlite"
-        return UnitOfWork(self._session(), turn=self._sqlite_turn if is_sqlite else None)
+        return UnitOfWork(self.engine, turn=self._queue())
 
     def read_only(self) -> UnitOfWork:
         """One transaction that only reads; on SQLite it never waits for a writer."""
-        return UnitOfWork(self._session(), execution_options={READ_ONLY: True})
+        return self._reading({READ_ONLY: True})
 
     def snapshot(self) -> UnitOfWork:
         """Like :meth:`read_only`, and all its statements see the same instant."""
         options: dict[str, Any] = {READ_ONLY: True}
-        if self.engine.dialect.name != "sqlite":  # whose transactions are snapshots anyway
+        if not self._is_sqlite:  # whose transactions are snapshots anyway
             options["isolation_level"] = "REPEATABLE READ"
-        return UnitOfWork(self._session(), execution_options=options)
+        return self._reading(options)
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""
@@ -57,15 +54,23 @@ class Database:
 
     async def close(self) -> None:
         """Close every pooled connection; a later use opens anew."""
-        engine, self._engine, self._sessions = self._engine, None, None
-        self._sqlite_turn = asyncio.Lock()
+        engine, self._engine, self._turn = self._engine, None, None
         if engine is not None:
             await engine.dispose()
 
-    def _session(self) -> AsyncSession:
-        if self._sessions is None:
-            self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        return self._sessions()
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def _reading(self, options: Mapping[str, Any]) -> UnitOfWork:
+        return UnitOfWork(self.engine, turn=None if self._is_sqlite else self._queue(), execution_options=options)
+
+    def _queue(self) -> Turn:
+        # First come, first served. SQLite lets its one writer be found by polling and the pool hands a connection to
+        # whoever passes by when it is given back: either way somebody starves.
+        if self._turn is None:
+            self._turn = asyncio.Lock() if self._is_sqlite else asyncio.Semaphore(self._pool_size())
+        return self._turn
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
