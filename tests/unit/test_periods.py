@@ -1,6 +1,8 @@
 """Billing periods: whatever the anchor, every instant lies in exactly one."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -33,6 +35,31 @@ def test_ten_years_of_periods_have_no_gap_overlap_or_double(anchor: datetime) ->
     assert all(before.end == after.start for before, after in pairwise(periods))
     assert all(each.start < each.end for each in periods)
     assert len(periods) in (120, 121)
+
+
+@pytest.mark.parametrize("time_of_day", [time.min, time(11, 30), time.max], ids=str)
+@pytest.mark.parametrize("year", [2023, 2024], ids=["common year", "leap year"])
+def test_every_anchor_day_begins_one_period_in_each_month_of_ten_years(year: int, time_of_day: time) -> None:
+    first = datetime.combine(date(year, 1, 1), time_of_day, UTC)
+    for anchor in (first + timedelta(days=day) for day in range(366 if year == 2024 else 365)):
+        starts = [each.start for each in walk(anchor, until=anchor + TEN_YEARS)]
+        months = [(each.year, each.month) for each in starts]
+
+        assert months == list(months_from(anchor.year, anchor.month, len(starts)))
+        assert [each.day for each in starts] == [min(anchor.day, days_in(*month)) for month in months]
+        assert {each.time() for each in starts} == {time_of_day}
+
+
+def months_from(year: int, month: int, count: int) -> Iterator[tuple[int, int]]:
+    for _ in range(count):
+        yield year, month
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+@cache
+def days_in(year: int, month: int) -> int:
+    following = date(year, month + 1, 1) if month < 12 else date(year + 1, 1, 1)
+    return (following - date(year, month, 1)).days
 
 
 @given(anchor=INSTANTS, now=INSTANTS)

@@ -1,0 +1,104 @@
+"""What a turn costs the database does not grow with the conversation."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, insert
+
+from app.core.clock import utc_now
+from app.core.ids import new_id
+from app.db.models import Message
+from app.domain.plans import PlanTier
+from app.services.assembly import Services
+from app.services.chat_events import ChatReply
+from tests.emulator.process import EmulatorProcess
+from tests.support.served import make_settings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def services(database_url: str, tmp_path: Path, openrouter: EmulatorProcess) -> AsyncIterator[Services]:
+    settings = make_settings(
+        database_url=database_url, data_dir=tmp_path, openrouter_url=openrouter.base_url, llm_history_messages=1_000
+    )
+    services = Services.build(settings)
+    yield services
+    await services.aclose()
+
+
+@contextmanager
+def statements(services: Services) -> Iterator[list[str]]:
+    """What is sent to the database while the block runs; beginning, committing and the driver's own aside."""
+    seen: list[str] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.startswith(("BEGIN", "PRAGMA")):
+            seen.append(statement)
+
+    engine = services.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", remember)
+    yield seen
+    event.remove(engine, "before_cursor_execute", remember)
+
+
+async def begin(services: Services, user_id: UUID, *, messages: int) -> UUID:
+    """A conversation with a past."""
+    conversation = await services.conversations.create(user_id)
+    start = utc_now() - timedelta(days=1)
+    rows = [
+        {
+            "user_id": user_id,
+            "id": new_id(),
+            "conversation_id": conversation.id,
+            "role": "assistant" if number % 2 else "user",
+            "status": "completed",
+            "content": f"Saying {number}",
+            "created_at": start,
+            "is_provisional": False,
+        }
+        for number in range(messages)
+    ]
+    for number in range(1, messages, 2):
+        rows[number]["parent_id"] = rows[number - 1]["id"]
+    async with services.database.unit_of_work() as uow:
+        for role in (0, 1):
+            await uow._session.execute(insert(Message), rows[role::2])
+        await uow.commit()
+    return conversation.id
+
+
+async def test_reserving_and_settling_cost_the_same_after_two_messages_and_after_five_hundred(
+    services: Services, openrouter: EmulatorProcess
+) -> None:
+    user = await services.auth.register(email="x@example.com", password="long enough", plan=PlanTier.UNLIMITED)
+    counts: dict[int, list[str]] = {}
+    for length in (2, 500):
+        conversation_id = await begin(services, user.id, messages=length)
+        with statements(services) as counts[length]:
+            answer = await services.chat.chat(
+                user_id=user.id, conversation_id=conversation_id, message_content="And now?"
+            )
+        assert isinstance(answer, ChatReply)
+        (request,) = openrouter.requests(session_id=str(conversation_id))
+        assert len(request["body"]["messages"]) == length + 2  # the mode's words, the past, the question
+
+    assert counts[2] == counts[500]
+    assert len(counts[2]) > 5
+
+
+async def test_a_long_month_does_not_make_reserving_dearer(services: Services) -> None:
+    user = await services.auth.register(email="x@example.com", password="long enough", plan=PlanTier.UNLIMITED)
+    conversation_id = (await services.conversations.create(user.id)).id
+    lengths = []
+    for _ in range(12):
+        with statements(services) as seen:
+            await services.chat.chat(user_id=user.id, conversation_id=conversation_id, message_content="And now?")
+        lengths.append(len(seen))
+
+    assert len(set(lengths)) == 1
