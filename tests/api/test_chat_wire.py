@@ -134,7 +134,8 @@ async def test_documents_go_with_their_question_only(person: Person, openrouter:
     await person.chat(
         conversation_id, "What does it say?", context=[{"text": "Patience is light.", "title": 'A "saying"'}]
     )
-    newest = received(openrouter, conversation_id)["body"]["messages"][-1]["content"]
+    parts = received(openrouter, conversation_id)["body"]["messages"][-1]["content"]
+    newest = "".join(part["text"] for part in parts)
     await person.chat(conversation_id, "And now?")
 
     assert "Patience is light." in newest
@@ -188,7 +189,9 @@ async def test_long_prompts_are_marked_for_the_cache_unless_told_not_to(
     await person.chat(conversation_id, long_text, enable_caching=False)
     unmarked = received(openrouter, conversation_id)["body"]
 
-    assert marked["cache_control"] == {"type": "ephemeral"}
+    assert marked["messages"][-1]["content"] == [
+        {"type": "text", "text": long_text, "cache_control": {"type": "ephemeral"}}
+    ]
     assert "cache_control" not in str(unmarked)
 
 

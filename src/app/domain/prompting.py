@@ -4,11 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any, Literal
 from uuid import UUID
 
 from app.core.text import storable
 
-WireMessage = dict[str, str]
+WireMessage = dict[str, Any]
+PartKind = Literal["system", "rag", "history", "user"]
+"""What a part of a prompt is: `rag` are documents given with one question, `user` that question."""
 _OUR_TAGS = re.compile(r"<(?=\s*/?\s*documents?\b)", re.IGNORECASE)
 """Where a text would open or close a document: it must not speak outside its own."""
 
@@ -63,9 +66,21 @@ def fit_history(
 def build_messages(
     *, system_prompt: str, history: Iterable[WireMessage], question: str, documents: Sequence[Document] = ()
 ) -> list[WireMessage]:
-    """System prompt, history, then the newest turn with its documents in front of the question."""
-    newest = f"{_quote(documents)}\n\n{question}" if documents else question
+    """System prompt, history, then the newest turn with its documents in front of the question.
+
+    Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached.
+    """
+    newest: Any = question
+    if documents:
+        newest = [{"type": "text", "text": text} for text in (_quote(documents) + "\n\n", question)]
     return [{"role": "system", "content": system_prompt}, *history, {"role": "user", "content": newest}]
+
+
+def kinds_of(history: Sequence[WireMessage], documents: Sequence[Document] = ()) -> list[list[PartKind]]:
+    """What each part of the messages of ``build_messages`` is."""
+    newest: list[PartKind] = ["rag", "user"] if documents else ["user"]
+    earlier: list[list[PartKind]] = [["history"] for _ in history]
+    return [["system"], *earlier, newest]
 
 
 def _quote(documents: Sequence[Document]) -> str:

@@ -1,44 +1,186 @@
-"""Which parts of a prompt are marked for the provider's cache."""
+"""Decides which parts of a prompt are marked for the vendor's cache, by what a mark costs and what it will save."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.openrouter.cache_blocks import BlockReader, Kind, PromptBlocks
+from app.openrouter.cache_marks import Breakpoint, with_clients_marks, write_marks
+from app.openrouter.cache_memory import CacheMemory, CacheTicket, CacheUsage, head_of
+from app.openrouter.cache_placement import NOWHERE, cheapest_cut
+from app.openrouter.cache_rules import CacheRules, cache_rules
+from app.openrouter.cache_shadow import Live
+from app.openrouter.cache_worth import Worth
 from app.openrouter.models import ModelProfile
 
+__all__ = [
+    "Breakpoint",
+    "CachePlan",
+    "CachePlanner",
+    "CachePolicy",
+    "CacheStrategy",
+    "CacheTicket",
+    "CacheUsage",
+    "Kind",
+]
+
 CacheStrategy = Literal["auto", "system", "conversation", "off"]
-EPHEMERAL = {"type": "ephemeral"}
-CHARS_PER_TOKEN = 3
-"""A cautious average over English and Arabic script: a prompt this short is surely below the minimum."""
+"""`auto`: where a mark is expected to save money. `system`: the system prompt. `conversation`: the system prompt and
+the whole prompt. `off`: nothing."""
+EXPLICIT = {"mode": "explicit"}
+"""Keeps vendors that write paid entries by themselves from doing so beyond our marks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """`min_tokens` is a floor on top of the model's own minimum: shorter prefixes stay unmarked."""
+
+    strategy: CacheStrategy = "auto"
+    min_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CachePlan:
-    """The messages with their marks, the request's own mark, and how many breakpoints that makes (at most 4)."""
+    """Messages and tools with their marks, and what was decided about them."""
 
     messages: Sequence[Mapping[str, Any]]
-    cache_control: Mapping[str, Any] | None = None
-    breakpoints: int = 0
+    tools: Sequence[Mapping[str, Any]] | None
+    prompt_cache_options: Mapping[str, Any] | None
+    ticket: CacheTicket
+
+    @property
+    def breakpoints(self) -> tuple[Breakpoint, ...]:
+        """The marks, at most 4, from the front to the back."""
+        return self.ticket.breakpoints
 
 
-def plan_cache(
-    messages: Sequence[Mapping[str, Any]], model: ModelProfile | None, *, strategy: CacheStrategy, min_tokens: int
-) -> CachePlan:
-    """Marks for vendors that cache only what is marked. `system` marks the first message; the others the whole prompt.
+class CachePlanner:
+    """Plans prompts and learns from their answers. One a process; not for use by several threads at once.
 
-    Prompts under `min_tokens` stay unmarked: nothing so short is ever cached.
+    Time is an argument: seconds of any clock that all calls share.
     """
-    unmarked = CachePlan(messages)
-    if strategy == "off" or model is None or model.vendor != "anthropic":
-        return unmarked
-    marked = messages[:1] if strategy == "system" else messages
-    if sum(len(str(message["content"])) for message in marked) < min_tokens * CHARS_PER_TOKEN:
-        return unmarked
-    if strategy == "system":
-        return CachePlan([_with_mark(messages[0]), *messages[1:]], breakpoints=1)
-    return CachePlan(messages, cache_control=EPHEMERAL, breakpoints=1)
+
+    def __init__(self) -> None:
+        self.memory = CacheMemory()
+        self._reader = BlockReader()
+        self._worth = Worth(self.memory)
+
+    def plan(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        model: str,
+        *,
+        now: float,
+        profile: ModelProfile | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        kinds: Sequence[Sequence[Kind]] | None = None,
+        tokens: Sequence[Sequence[int]] | None = None,
+        tools_tokens: int | None = None,
+        conversation: str | None = None,
+        user: str | None = None,
+        policy: CachePolicy | None = None,
+    ) -> CachePlan:
+        """Where to mark a prompt. `kinds` and `tokens` are by message and part; left out, both are guessed."""
+        policy = policy or CachePolicy()
+        rules = cache_rules(model, profile)
+        blocks = self._reader.read(messages, tools=tools or (), kinds=kinds, tokens=tokens, tools_tokens=tools_tokens)
+        self.memory.rhythm.settle(now)
+        live = self.memory.shadow.deepest(model, blocks.prefixes, now) if rules.takes_marks else None
+        points = self._points(blocks, model, rules, policy, live, conversation, now)
+        marked, marked_tools = write_marks(
+            messages, tools, blocks, [point for point in points if point.block not in blocks.marks]
+        )
+        is_told = rules.mechanism == "breakpoints" and policy.strategy != "off"
+        return CachePlan(
+            messages=marked,
+            tools=marked_tools,
+            prompt_cache_options=EXPLICIT if is_told else None,
+            ticket=CacheTicket(
+                model=model,
+                rules=rules,
+                blocks=blocks,
+                breakpoints=points,
+                live=live,
+                conversation=conversation,
+                user=user,
+                now=now,
+            ),
+        )
+
+    def observe(self, ticket: CacheTicket, usage: CacheUsage) -> None:
+        """Learn from the answer to a planned prompt that its own model gave."""
+        self.memory.observe(ticket, usage)
+
+    def _points(
+        self,
+        blocks: PromptBlocks,
+        model: str,
+        rules: CacheRules,
+        policy: CachePolicy,
+        live: Live | None,
+        conversation: str | None,
+        now: float,
+    ) -> tuple[Breakpoint, ...]:
+        if not rules.takes_marks or policy.strategy == "off":
+            return tuple(Breakpoint(block, ttl) for block, ttl in sorted(blocks.marks.items()))
+        floor = max(rules.min_tokens, policy.min_tokens)
+        first = next((at for at, end in enumerate(blocks.ends) if end >= floor), None)
+        if first is None:
+            planned: list[Breakpoint] = []
+        elif policy.strategy == "auto":
+            planned = self._cheapest(blocks, model, rules, live, conversation, now, first)
+        else:
+            planned = _fixed(blocks, rules, policy.strategy, first)
+        return with_clients_marks(planned, blocks.marks, rules) if blocks.marks else tuple(planned)
+
+    def _cheapest(
+        self,
+        blocks: PromptBlocks,
+        model: str,
+        rules: CacheRules,
+        live: Live | None,
+        conversation: str | None,
+        now: float,
+        first: int,
+    ) -> list[Breakpoint]:
+        values = self._worth.of_blocks(blocks, model, rules, conversation, now, first)
+        lifetimes = rules.lifetimes
+        longest = len(lifetimes)
+        live_at = live.block if live else NOWHERE
+        live_state = next(
+            (at for at, each in enumerate(lifetimes, 1) if live and each.seconds == live.seconds), longest
+        )
+        cut = cheapest_cut(rules, blocks.tokens, values, first, live_at, live_state)
+        states: dict[int, int] = {}
+        if cut.end > live_at:
+            states[cut.end] = longest if cut.long_end == cut.end else 1
+        if cut.long_end > live_at:
+            states[cut.long_end] = longest
+        if live is not None:
+            states[live_at] = live_state
+        # What is left of the marks costs nothing: ends of what others share, and where an edited question would begin.
+        for at in self._spare(blocks, model, first, cut.end):
+            if len(states) >= rules.max_marks:
+                break
+            states.setdefault(at, longest if at <= cut.long_end else 1)
+        points, state = [], 1
+        for at in sorted(states, reverse=True):
+            state = max(state, states[at])
+            points.append(Breakpoint(at, lifetimes[state - 1].ttl))
+        return points[::-1]
+
+    def _spare(self, blocks: PromptBlocks, model: str, first: int, end: int) -> list[int]:
+        spare = []
+        for at in range(min(head_of(blocks), end) - 1, first - 1, -1):
+            state = self.memory.prefixes.get((model, blocks.prefixes[at]))
+            if state is None or state.is_shared:
+                spare.append(at)
+        newest = blocks.places[-1][0]
+        before = next((at for at in range(len(blocks) - 1, -1, -1) if blocks.places[at][0] < newest), NOWHERE)
+        return [*spare, before] if first <= before < end else spare
 
 
-def _with_mark(message: Mapping[str, Any]) -> dict[str, Any]:
-    # On a content part: OpenRouter ignores a mark on the message itself.
-    return {**message, "content": [{"type": "text", "text": message["content"], "cache_control": EPHEMERAL}]}
+def _fixed(blocks: PromptBlocks, rules: CacheRules, strategy: CacheStrategy, first: int) -> list[Breakpoint]:
+    """Marks by rule, for the shortest life: the end of the system prompt, for `conversation` also of the prompt."""
+    ends = [head_of(blocks) - 1] + ([len(blocks) - 1] if strategy == "conversation" else [])
+    return [Breakpoint(end, rules.lifetimes[0].ttl) for end in dict.fromkeys(ends) if end >= first]

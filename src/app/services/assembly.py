@@ -80,7 +80,7 @@ class Services:
         database = Database(lambda: settings.resolved_database_url, lambda: settings.database_pool_size)
         coordination = Coordination(lambda: settings.resolved_redis_url)
         limiter = RateLimiter(settings=read_settings, database=database, coordination=coordination)
-        openrouter = OpenRouterService(settings=read_settings)
+        openrouter = OpenRouterService(settings=read_settings, clock=clock)
         quotas = QuotaService(settings=read_settings)
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)

@@ -191,6 +191,7 @@ class EnhancedChatService:
         prompt = prompt.fitted(window, max_tokens)
         planned = self._openrouter.plan(
             messages=prompt.messages,
+            kinds=prompt.kinds,
             model=choice.model,
             fallback_models=choice.fallback_models,
             user_id=user_id,

@@ -1,6 +1,6 @@
 """One call of a model with its retries and fallbacks: planned, on its way, answered or failed in our words."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
@@ -13,6 +13,7 @@ from app.openrouter.attempts import Attempt, RouteSummary, summarize
 from app.openrouter.catalog import Catalog
 from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
 from app.openrouter.pricing import cache_discount
+from app.openrouter.prompt_cache import CacheTicket
 from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
@@ -84,7 +85,8 @@ class PlannedCompletion:
 
     request: ChatRequest
     route: RoutePlan
-    cache_breakpoints: int
+    cache: CacheTicket
+    """How the prompt was marked, and why."""
     request_id: str | None
 
     def limited_to(self, max_tokens: int) -> "PlannedCompletion":
@@ -121,10 +123,18 @@ class ChatResult:
 class ModelCall:
     """One turn on its way: await :meth:`complete` or read :meth:`stream`, once. Errors come in the product's words."""
 
-    def __init__(self, run: RouteRun, planned: PlannedCompletion, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        run: RouteRun,
+        planned: PlannedCompletion,
+        catalog: Catalog,
+        *,
+        learn: Callable[[PlannedCompletion, str, Usage], None],
+    ) -> None:
         self._run = run
         self._planned = planned
         self._catalog = catalog
+        self._learn = learn
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -161,6 +171,7 @@ class ModelCall:
         usage = sane_usage(completion.usage or Usage())
         model = completion.model or planned.route.requested
         profile = self._catalog.get(model)
+        self._learn(planned, model, usage)
         return ChatResult(
             content=completion.content + (completion.refusal or ""),  # a refusal, too, is what the model had to say
             model=model,
@@ -170,7 +181,7 @@ class ModelCall:
             finish_reason=completion.finish_reason,
             route=self.route,
             notes=(*planned.route.notes, *_notes_on_nothing(completion)),
-            cache_breakpoint_count=planned.cache_breakpoints,
+            cache_breakpoint_count=len(planned.cache.breakpoints),
             attempts=self.attempts,
             completion=completion,
         )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
 from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
@@ -19,12 +20,12 @@ from app.openrouter.errors import OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
-from app.openrouter.prompt_cache import CacheStrategy, plan_cache
+from app.openrouter.prompt_cache import CachePlan, CachePlanner, CachePolicy, CacheStrategy, CacheUsage, Kind
 from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
-from app.openrouter.types import ChatRequest
+from app.openrouter.types import ChatRequest, Usage
 from app.services.model_call import ChatResult, ModelCall, PlannedCompletion
 
 CATALOG_CHECK_SECONDS = 60.0
@@ -47,13 +48,19 @@ class CompletionOptions(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
+    kinds: Sequence[Sequence[Kind]] | None
+    """What each part of each message is, for the cache planner; guessed from roles where left out."""
 
 
 class OpenRouterService:
     """The product's one way to OpenRouter. Opens its connections on the first await; ``aclose`` closes them."""
 
-    def __init__(self, *, settings: Callable[[], Settings], retries: RetryPolicy | None = None) -> None:
+    def __init__(
+        self, *, settings: Callable[[], Settings], retries: RetryPolicy | None = None, clock: Clock = utc_now
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._cache_planner = CachePlanner()
         self._retries = retries or RetryPolicy()
         self._live_catalog = LiveCatalog(self._fetch_models)
         self._breaker = CircuitBreaker()
@@ -101,12 +108,7 @@ class OpenRouterService:
         self._require_key()
         route = self._plan_route(options.get("model"), options.get("fallback_models"))
         model = self.catalog.get(route.requested)
-        cache = plan_cache(
-            messages,
-            model,
-            strategy=self._cache_strategy(options.get("enable_caching", True)),
-            min_tokens=settings.cache_min_tokens,
-        )
+        cache = self._plan_cache(route, messages, options)
         temperature = options.get("temperature")
         conversation_id = options.get("conversation_id")
         max_tokens = options.get("max_tokens") or settings.llm_max_tokens
@@ -120,11 +122,9 @@ class OpenRouterService:
             session_id=str(conversation_id) if conversation_id else None,
             user=self._user_name(options.get("user_id")),
             metadata={"request_id": request_id} if request_id else None,
-            cache_control=cache.cache_control,
+            prompt_cache_options=cache.prompt_cache_options,
         )
-        return PlannedCompletion(
-            request=request, route=route, cache_breakpoints=cache.breakpoints, request_id=request_id
-        )
+        return PlannedCompletion(request=request, route=route, cache=cache.ticket, request_id=request_id)
 
     def call(self, planned: PlannedCompletion) -> "ModelCall":
         """A planned turn about to be sent; nothing is sent before it is awaited."""
@@ -136,7 +136,7 @@ class OpenRouterService:
             policy=self._retries,
             request_id=planned.request_id,
         )
-        return ModelCall(run, planned, self.catalog)
+        return ModelCall(run, planned, self.catalog, learn=self._learn)
 
     def dearest_prices(self, route: RoutePlan, *, prompt_tokens: int) -> TokenPrices | None:
         """The most a token may cost with any model of the route; ``None`` if one of them has no known price."""
@@ -195,6 +195,35 @@ class OpenRouterService:
             auto_router_enabled=settings.enable_auto_router,
         )
         return plan_route(model, policy=policy, catalog=self.catalog, fallback_models=tuple(fallback_models or ()))
+
+    def _plan_cache(
+        self, route: RoutePlan, messages: Sequence[Mapping[str, Any]], options: CompletionOptions
+    ) -> CachePlan:
+        """Mark the prompt for the model that is asked first."""
+        model, conversation, user = route.layers[0][0], options.get("conversation_id"), options.get("user_id")
+        return self._cache_planner.plan(
+            messages,
+            model,
+            now=self._clock().timestamp(),
+            profile=self.catalog.get(model),
+            kinds=options.get("kinds"),
+            conversation=str(conversation) if conversation else None,
+            user=str(user) if user else None,
+            policy=CachePolicy(
+                strategy=self._cache_strategy(options.get("enable_caching", True)),
+                min_tokens=self._settings().cache_min_tokens,
+            ),
+        )
+
+    def _learn(self, planned: PlannedCompletion, served_by: str, usage: Usage) -> None:
+        # What another model's cache holds after a fallback tells nothing about this one's.
+        if self.catalog.same_model(planned.cache.model, served_by):
+            told = CacheUsage(
+                prompt_tokens=usage.prompt_tokens,
+                cached_tokens=usage.cached_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+            )
+            self._cache_planner.observe(planned.cache, told)
 
     def _cache_strategy(self, enable_caching: bool) -> CacheStrategy:
         settings = self._settings()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from app.db.models import ModelPreset
 from app.db.repositories.turns import PastMessage
 from app.domain.modes import mode_or_default
-from app.domain.prompting import Said, WireMessage, build_messages, fit_history, select_history
+from app.domain.prompting import PartKind, Said, WireMessage, build_messages, fit_history, kinds_of, select_history
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_turn import Question
 from app.services.model_call import ContextTooLong
@@ -33,6 +33,11 @@ class Prompt:
             question=self.question.content,
             documents=self.question.documents,
         )
+
+    @property
+    def kinds(self) -> list[list[PartKind]]:
+        """What each part of :attr:`messages` is."""
+        return kinds_of(self.history, self.question.documents)
 
     @property
     def tokens(self) -> int:
