@@ -71,7 +71,7 @@ def cursor_of(text: str) -> str:
 async def test_a_new_conversation_is_standard_and_has_no_title(person: Person) -> None:
     created = await create(person)
 
-    assert set(created) == {"id", "title", "mode", "created_at", "updated_at"}
+    assert set(created) == {"id", "title", "mode", "created_at", "updated_at", "active_message_id"}
     assert (created["title"], created["mode"]) == (None, "standard")
     assert created["created_at"] == created["updated_at"]
     assert created["created_at"].endswith("Z")
@@ -217,7 +217,7 @@ async def test_a_conversation_shows_what_was_said_oldest_first(person: Person) -
     messages = (await read(person, conversation_id))["messages"]
     assert [each["content"] for each in messages] == [ARABIC, first["content"], "And in English?", second["content"]]
     assert [each["role"] for each in messages] == ["user", "assistant"] * 2
-    assert [each["parent_id"] for each in messages[1::2]] == [messages[0]["id"], messages[2]["id"]]
+    assert [each["parent_id"] for each in messages] == [None, *(each["id"] for each in messages[:3])]
 
 
 async def test_an_answer_shows_its_accounting_and_a_question_has_none(person: Person) -> None:

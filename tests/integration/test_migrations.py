@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import inspect, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Uuid, bindparam, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.clock import utc_now
 from app.core.ids import new_id
 from app.db import migrate
-from app.db.base import Base
+from app.db.base import Base, UTCDateTime
 from app.db.database import Database
 from app.db.models import User
 from app.db.repositories.subscriptions import standing_of, write_standing
@@ -89,6 +89,74 @@ async def subscribe_until(database: Database, end: datetime) -> UUID:
         write_standing(row, leaving, now=now)
         await uow.commit()
     return user.id
+
+
+async def test_old_messages_are_chained_in_the_order_they_were_asked(empty_database_url: str) -> None:
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    await asyncio.to_thread(migrate.downgrade, empty_database_url, "0002")
+    user, other, empty = (UUID(int=number).hex for number in (1, 2, 3))
+    # Two turns that overlapped, then one whose answer was asked for twice; and another conversation in between.
+    said = [(11, user, None), (12, user, None), (13, user, 12), (14, user, 11), (15, other, None), (16, other, 15)]
+    said += [(17, user, None), (18, user, 17), (19, user, 17)]
+    engine = create_async_engine(empty_database_url)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO users (id, email, password_hash, role, is_active, created_at, updated_at)"
+                " VALUES (:id, 'a@example.com', 'x', 'user', :yes, :now, :now)"
+            ).bindparams(*AT_NOW, bindparam("id", type_=Uuid), yes=True),
+            {"id": UUID(user), "now": datetime.now(UTC)},
+        )
+        for conversation in (user, other, empty):
+            await connection.execute(
+                text(
+                    "INSERT INTO conversations (user_id, id, mode, created_at, updated_at)"
+                    " VALUES (:owner, :id, 'standard', :now, :now)"
+                ).bindparams(*AT_NOW, bindparam("owner", type_=Uuid), bindparam("id", type_=Uuid)),
+                {"owner": UUID(user), "id": UUID(conversation), "now": datetime.now(UTC)},
+            )
+        for number, conversation, parent in said:
+            await connection.execute(
+                text(
+                    "INSERT INTO messages (user_id, id, conversation_id, parent_id, role, status, content, created_at,"
+                    " is_provisional) VALUES (:owner, :id, :conversation, :parent, :role, 'completed', 'x', :now, :no)"
+                ).bindparams(
+                    *AT_NOW, *(bindparam(name, type_=Uuid) for name in ("owner", "id", "conversation", "parent"))
+                ),
+                {
+                    "owner": UUID(user),
+                    "id": UUID(int=number),
+                    "conversation": UUID(conversation),
+                    "parent": UUID(int=parent) if parent else None,
+                    "role": "assistant" if parent else "user",
+                    "now": datetime.now(UTC),
+                    "no": False,
+                },
+            )
+
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    assert await parents(engine) == {11: None, 14: 11, 12: 14, 13: 12, 17: 13, 18: 17, 19: 17, 15: None, 16: 15}
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text("SELECT id, active_message_id FROM conversations").columns(id=Uuid, active_message_id=Uuid)
+        )
+        active = {row.id.int: row.active_message_id and row.active_message_id.int for row in rows}
+    assert active == {1: 19, 2: 16, 3: None}
+
+    await engine.dispose()
+    await asyncio.to_thread(migrate.downgrade, empty_database_url, "0002")
+    assert await parents(engine) == {11: None, 14: 11, 12: None, 13: 12, 17: None, 18: 17, 19: 17, 15: None, 16: 15}
+    await engine.dispose()
+
+
+AT_NOW = (bindparam("now", type_=UTCDateTime),)
+
+
+async def parents(engine: AsyncEngine) -> dict[int, int | None]:
+    """Of each message the message it follows."""
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT id, parent_id FROM messages").columns(id=Uuid, parent_id=Uuid))
+        return {row.id.int: row.parent_id and row.parent_id.int for row in rows}
 
 
 def test_the_tables_of_the_product_stand_under_their_names() -> None:

@@ -2,21 +2,18 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event
 
-from app.core.clock import utc_now
-from app.core.ids import new_id
-from app.db.models import Message
 from app.domain.plans import PlanTier
 from app.services.assembly import Services
 from app.services.chat_events import ChatReply
 from tests.emulator.process import EmulatorProcess
+from tests.support.conversations import add_branch
 from tests.support.served import make_settings
 
 pytestmark = pytest.mark.anyio
@@ -50,26 +47,7 @@ def statements(services: Services) -> Iterator[list[str]]:
 async def begin(services: Services, user_id: UUID, *, messages: int) -> UUID:
     """A conversation with a past."""
     conversation = await services.conversations.create(user_id)
-    start = utc_now() - timedelta(days=1)
-    rows = [
-        {
-            "user_id": user_id,
-            "id": new_id(),
-            "conversation_id": conversation.id,
-            "role": "assistant" if number % 2 else "user",
-            "status": "completed",
-            "content": f"Saying {number}",
-            "created_at": start,
-            "is_provisional": False,
-        }
-        for number in range(messages)
-    ]
-    for number in range(1, messages, 2):
-        rows[number]["parent_id"] = rows[number - 1]["id"]
-    async with services.database.unit_of_work() as uow:
-        for role in (0, 1):
-            await uow._session.execute(insert(Message), rows[role::2])
-        await uow.commit()
+    await add_branch(services.database, user_id, conversation.id, messages=messages, text="Saying")
     return conversation.id
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from app.db.repositories.accounts import Accounts
 from app.db.repositories.audit import AuditLog
 from app.db.repositories.bills import Bills
+from app.db.repositories.branches import Branches
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
 from app.db.repositories.idempotency import IdempotencyKeys
@@ -68,6 +69,11 @@ class UnitOfWork:
     def bills(self) -> Bills:
         """``unbilled_calls``, and what late bills complete."""
         return Bills(self._session)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """``messages`` along their parents."""
+        return Branches(self._connection)
 
     @cached_property
     def conversations(self) -> Conversations:

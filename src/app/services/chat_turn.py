@@ -50,8 +50,12 @@ class Turn:
 
     user_id: UUID
     conversation_id: UUID
+    parent_id: UUID | None
+    """What the question follows."""
     user_message_id: UUID
     message_id: UUID
+    is_asked_anew: bool
+    """The question stood there before: only the answer is new."""
     created_at: datetime
     lease: Lease
     planned: PlannedCompletion
@@ -61,12 +65,12 @@ class Turn:
 
 
 def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
-    """The person's message and the pending answer."""
+    """The person's message, unless it stands there already, and the pending answer."""
     shared = {"user_id": turn.user_id, "conversation_id": turn.conversation_id, "created_at": turn.created_at}
     asked = {
         **shared,
         "id": turn.user_message_id,
-        "parent_id": None,
+        "parent_id": turn.parent_id,
         "role": "user",
         "status": "completed",
         "content": question.content,
@@ -85,7 +89,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "preset_id": question.preset_id,
         "is_provisional": False,
     }
-    return [asked, pending]
+    return [pending] if turn.is_asked_anew else [asked, pending]
 
 
 def ending_values(status: str, content: str, now: datetime) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Conversations: create, list, read, rename, delete, and give a title."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -43,10 +44,16 @@ class ConversationPage:
 
 @dataclass(frozen=True, slots=True)
 class ConversationWithMessages:
-    """A conversation and everything said in it, oldest first."""
+    """A conversation and what was said in it, oldest first."""
 
     conversation: Conversation
-    messages: Sequence[Message]
+    messages: Sequence[Any]
+    siblings: Mapping[UUID | None, Sequence[UUID]]
+    """By parent, where it has more than one child."""
+
+    def siblings_of(self, message: Any) -> Sequence[UUID]:
+        """The messages with the same parent, itself among them, oldest first."""
+        return self.siblings.get(message.parent_id) or (message.id,)
 
 
 class ConversationService:
@@ -86,19 +93,35 @@ class ConversationService:
         items = found[:limit]
         return ConversationPage(items, _write_cursor(items[-1]) if len(found) > limit else None)
 
-    async def get(self, user_id: UUID, conversation_id: UUID) -> ConversationWithMessages:
-        """One conversation with all its messages."""
-        async with self._database.read_only() as uow:
+    async def get(
+        self, user_id: UUID, conversation_id: UUID, *, all_branches: bool = False
+    ) -> ConversationWithMessages:
+        """One conversation with the messages of its active branch, or with all."""
+        async with self._database.snapshot() as uow:
             conversation = await uow.conversations.require(user_id, conversation_id)
-            messages = await uow.conversations.list_messages(user_id, conversation_id)
-        return ConversationWithMessages(conversation, messages)
+            list_messages = uow.branches.list_all if all_branches else uow.branches.list_active
+            messages = await list_messages(user_id, conversation_id)
+            siblings = await uow.branches.list_siblings(user_id, conversation_id)
+        return ConversationWithMessages(conversation, messages, siblings)
 
     async def update(
-        self, user_id: UUID, conversation_id: UUID, *, title: str | None = None, mode: str | None = None
+        self,
+        user_id: UUID,
+        conversation_id: UUID,
+        *,
+        title: str | None = None,
+        mode: str | None = None,
+        active_message_id: UUID | None = None,
     ) -> Conversation:
-        """Change what is given. A new mode holds from the next message on."""
+        """Change what is given. A new mode holds from the next message on.
+
+        The branch through ``active_message_id`` becomes the active one, to its end; where it parts again, the newest.
+        """
         async with self._database.unit_of_work() as uow:
             conversation = await uow.conversations.require(user_id, conversation_id, for_update=True)
+            if active_message_id is not None:
+                children = await uow.branches.list_children(user_id, conversation_id)
+                conversation.active_message_id = _newest_end(active_message_id, children)
             if title is not None:
                 conversation.title = title
             if mode is not None:
@@ -175,6 +198,14 @@ def _title_call(result: ChatResult) -> BilledCall:
         cost_usd=usage.cost,
         cache_discount_usd=result.cache_discount_usd,
     )
+
+
+def _newest_end(message_id: UUID, children: Mapping[UUID | None, Sequence[UUID]]) -> UUID:
+    if not any(message_id in siblings for siblings in children.values()):
+        raise InvalidField("active_message_id", f"{str(message_id)!r} is not a message of this conversation.")
+    while message_id in children:
+        message_id = children[message_id][-1]
+    return message_id
 
 
 def _known_mode(mode: str) -> str:

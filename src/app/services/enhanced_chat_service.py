@@ -1,10 +1,13 @@
 """Asking in a conversation: opens the turn, where everything that can refuse refuses, and lets it run."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
@@ -13,6 +16,7 @@ from app.core.ids import new_id
 from app.core.text import is_storable
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey, ModelPreset
+from app.db.unit_of_work import UnitOfWork
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
 from app.openrouter.tokens import estimate_prompt_tokens
@@ -25,13 +29,22 @@ from app.services.plan_gates import PlanGates, plan_gates
 from app.services.prompt_window import Prompt, assemble_prompt
 from app.services.quota_service import QuotaService, quota_service
 from app.services.repeated_requests import RepeatedRequests, repeated_requests, require_same_request
+from app.services.turn_place import (
+    AnswerStillRunning,
+    Continuation,
+    Edit,
+    Place,
+    Regeneration,
+    Spot,
+    find_spot,
+)
 from app.services.turn_runner import TurnRunner, turn_runner
 
 log = structlog.get_logger(__name__)
 
 
 class EnhancedChatService:
-    """The use case behind ``POST /chat``."""
+    """The use cases behind ``POST /chat``, and behind asking again or in other words."""
 
     def __init__(
         self,
@@ -80,12 +93,37 @@ class EnhancedChatService:
         question: Question,
         *,
         streaming: bool,
+        parent_id: UUID | None = None,
         request_key: RequestKey | None = None,
     ) -> AnswerLog:
-        """Open the turn and let it run on its own; the log tells how it goes, with ``streaming`` piece by piece.
+        """Ask behind the answer ``parent_id``, without one at the end of the active branch.
 
-        The same ``request_key`` again joins the running answer or repeats the finished one; nothing is charged twice.
+        The turn opens and runs on its own; the log tells how it goes, with ``streaming`` piece by piece. The same
+        ``request_key`` again joins the running answer or repeats the finished one; nothing is charged twice.
         """
+        place = Continuation(conversation_id, parent_id)
+        return await self._ask(user_id, place, question, streaming=streaming, request_key=request_key)
+
+    async def regenerate(
+        self, user_id: UUID, message_id: UUID, options: Question, *, streaming: bool, request_key: RequestKey | None
+    ) -> AnswerLog:
+        """Answer a question once more, beside the answer there is; either of the two may be named.
+
+        ``options`` say how to ask; their text does not count, and without a preset that of the answer holds.
+        """
+        place = Regeneration(message_id)
+        return await self._ask(user_id, place, options, streaming=streaming, request_key=request_key)
+
+    async def edit(
+        self, user_id: UUID, message_id: UUID, question: Question, *, streaming: bool, request_key: RequestKey | None
+    ) -> AnswerLog:
+        """Ask in place of the question ``message_id``: a branch beside it, from the same point."""
+        place = Edit(message_id)
+        return await self._ask(user_id, place, question, streaming=streaming, request_key=request_key)
+
+    async def _ask(
+        self, user_id: UUID, place: Place, question: Question, *, streaming: bool, request_key: RequestKey | None
+    ) -> AnswerLog:
         self._hub.refuse_when_draining()
         longest = self._settings().max_message_chars
         if len(question.content) > longest:
@@ -93,7 +131,7 @@ class EnhancedChatService:
         ids = MessageIds(asked=new_id(), answer=new_id())
         answer = self._hub.prepare(ids.answer)
         try:
-            turn = await self._open_turn(ids, user_id, conversation_id, question, request_key)
+            turn = await self._open_turn(ids, user_id, place, question, request_key)
         except BaseException:
             self._hub.discard(answer)
             raise
@@ -123,7 +161,7 @@ class EnhancedChatService:
         self,
         ids: MessageIds,
         user_id: UUID,
-        conversation_id: UUID,
+        place: Place,
         question: Question,
         request_key: RequestKey | None,
     ) -> Turn | IdempotencyKey:
@@ -135,17 +173,20 @@ class EnhancedChatService:
                 )
                 if claimed is not None:
                     return require_same_request(claimed, request_key)
-            mode = await uow.turns.touch_conversation(user_id, conversation_id, now=now)
-            if mode is None:
-                raise NotFound(f"No conversation {str(conversation_id)!r}.")
-            plan = await uow.subscriptions.require_plan(user_id, now=now)
-            preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
             limit = self._settings().llm_history_messages
-            past = await uow.turns.list_newest_messages(user_id, conversation_id, limit=limit + 1)
-            prompt = assemble_prompt(
-                mode=mode, preset=preset, question=question, past=past[-limit:] if limit else [], more=len(past) > limit
+            spot = await find_spot(uow, user_id, place, history=limit)
+            plan = await uow.subscriptions.require_plan(user_id, now=now)
+            preset, preset_notes = await self._read_preset(uow, user_id, question, spot)
+            question = replace(
+                question,
+                content=spot.asked.content if spot.asked else question.content,
+                preset_id=preset.id if preset else None,
             )
-            planned, prompt = self._plan(user_id, conversation_id, question, plan.limits, preset, prompt)
+            past = spot.past[-limit:] if limit else []
+            prompt = assemble_prompt(
+                mode=spot.mode, preset=preset, question=question, past=past, more=len(past) < len(spot.past)
+            )
+            planned, prompt = self._plan(user_id, spot.conversation_id, question, plan.limits, preset, prompt)
             prompt_tokens = estimate_prompt_tokens(planned.request.messages)
             ask = TurnAsk(
                 prompt_tokens,
@@ -157,18 +198,42 @@ class EnhancedChatService:
             )
             turn = Turn(
                 user_id=user_id,
-                conversation_id=conversation_id,
-                user_message_id=ids.asked,
+                conversation_id=spot.conversation_id,
+                parent_id=spot.parent_id,
+                user_message_id=spot.asked.id if spot.asked else ids.asked,
                 message_id=ids.answer,
+                is_asked_anew=spot.asked is not None,
                 created_at=now,
                 lease=lease,
-                planned=planned.limited_to(lease.grant.max_tokens),
+                planned=planned.limited_to(lease.grant.max_tokens).noting(*preset_notes),
                 request_key=request_key,
                 kept_messages=len(prompt.history) if prompt.is_trimmed else None,
             )
-            await uow.turns.add_messages(opening_rows(turn, question))
+            await self._write_opening(uow, turn, question, now)
             await uow.commit()
         return turn
+
+    async def _read_preset(
+        self, uow: UnitOfWork, user_id: UUID, question: Question, spot: Spot
+    ) -> tuple[ModelPreset | None, tuple[str, ...]]:
+        """The preset that is named; asked once more without naming one, that of the answer there is."""
+        if question.preset_id is not None:
+            return await uow.presets.require_readable(user_id, question.preset_id), ()
+        if spot.asked is None or spot.beside is None or spot.beside.preset_id is None:
+            return None, ()
+        preset = await uow.presets.get_readable(user_id, spot.beside.preset_id)
+        return preset, () if preset else ("The preset of the earlier answer is gone; it was answered without.",)
+
+    async def _write_opening(self, uow: UnitOfWork, turn: Turn, question: Question, now: datetime) -> None:
+        # From here on nobody can delete the conversation before this transaction ends; who was quicker has done so.
+        if not await uow.turns.activate(turn.user_id, turn.conversation_id, turn.message_id, now=now):
+            raise NotFound(f"No conversation {str(turn.conversation_id)!r}.")
+        try:
+            await uow.turns.add_messages(opening_rows(turn, question))
+        except IntegrityError as error:
+            if not turn.is_asked_anew:
+                raise
+            raise AnswerStillRunning("An answer to this question is being written already.") from error
 
     def _plan(
         self,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.db.models import ModelPreset
-from app.db.repositories.turns import PastMessage
+from app.db.repositories.branches import PastMessage
 from app.domain.modes import mode_or_default
 from app.domain.prompting import PartKind, Said, WireMessage, build_messages, fit_history, kinds_of, select_history
 from app.openrouter.tokens import estimate_prompt_tokens

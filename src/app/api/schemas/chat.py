@@ -17,11 +17,9 @@ class ContextDocument(RequestBody):
     source: Annotated[Text, Field(max_length=2_000)] = ""
 
 
-class ChatBody(RequestBody):
-    """A question in a conversation. What is left out comes from the preset, else from the server's settings."""
+class AnswerOptions(RequestBody):
+    """How to answer. What is left out comes from the preset, else from the server's settings."""
 
-    conversation_id: UUID
-    message: FilledText
     enable_caching: Annotated[bool, Field(strict=True)] = True
     stream: Annotated[bool, Field(strict=True)] = False
     temperature: Temperature | None = None
@@ -29,7 +27,20 @@ class ChatBody(RequestBody):
     model: ModelId | None = None
     preset_id: UUID | None = None
     fallback_models: Annotated[list[ModelId], Field(max_length=10)] | None = None
-    context: Annotated[list[ContextDocument], Field(default_factory=list, max_length=20)]
+    context: list[ContextDocument] = Field(default_factory=list, max_length=20)
+
+
+class EditBody(AnswerOptions):
+    """A question in other words."""
+
+    message: FilledText
+
+
+class ChatBody(EditBody):
+    """A question in a conversation: behind the answer ``parent_id``, else at the end of the active branch."""
+
+    conversation_id: UUID
+    parent_id: UUID | None = None
 
 
 class UsageRead(BaseModel):

@@ -25,11 +25,12 @@ class ConversationUpdate(RequestBody):
 
     title: Title | None = None
     mode: ModeName | None = None
+    active_message_id: UUID | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.title is None and self.mode is None:
-            raise ValueError("give a title or a mode")
+        if self.title is None and self.mode is None and self.active_message_id is None:
+            raise ValueError("give a title, a mode or an active message")
         return self
 
 
@@ -41,6 +42,7 @@ class ConversationRead(ReadModel):
     mode: str
     created_at: datetime
     updated_at: datetime
+    active_message_id: UUID | None
 
 
 class ConversationPageRead(ReadModel):
@@ -79,7 +81,15 @@ class MessageRead(ReadModel):
     completed_at: datetime | None
 
 
-class ConversationDetailRead(ConversationRead):
-    """A conversation with everything said in it, oldest first."""
+class PlacedMessageRead(MessageRead):
+    """A message and its siblings: what follows the same parent, itself among them, oldest first."""
 
-    messages: list[MessageRead]
+    sibling_ids: list[UUID]
+    sibling_count: int
+    sibling_index: int
+
+
+class ConversationDetailRead(ConversationRead):
+    """A conversation with what was said in it, oldest first."""
+
+    messages: list[PlacedMessageRead]

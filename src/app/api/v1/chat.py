@@ -1,62 +1,115 @@
-"""``/chat``: ask, and read the answer whole or as it comes."""
+"""``/chat``: ask, ask again or in other words, and read the answer whole or as it comes."""
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from app.api.deps import Chat, ModelCaller, Seat
-from app.api.schemas.chat import ChatBody, ChatRead
+from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
 from app.domain.prompting import Document
 from app.services.chat_events import encode
 from app.services.chat_turn import Question, RequestKey
+from app.services.generation_hub import AnswerLog
+from app.services.running_answers import AnswerSeat
 
 router = APIRouter(prefix="/chat", tags=["chat"])
 
-
-@router.post(
-    "",
-    response_model=ChatRead,
-    responses={
+IdempotencyKey = Annotated[str | None, Header(alias="idempotency-key", min_length=1, max_length=255)]
+_TURN: dict[str, Any] = {
+    "response_model": ChatRead,
+    "responses": {
         200: {
             "description": "The answer; with `stream: true` Server-Sent Events, see docs/api.md",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         400: {"model": ErrorBody, "description": "Quota exceeded, or content that cannot be sent"},
-        409: {"model": ErrorBody, "description": "The Idempotency-Key came with another body before"},
-        404: {"model": ErrorBody, "description": "No such conversation or preset"},
+        404: {"model": ErrorBody, "description": "No such conversation, message or preset"},
+        409: {"model": ErrorBody, "description": "The Idempotency-Key came with another body, or an answer still runs"},
         502: {"model": ErrorBody, "description": "No model answered"},
     },
-)
+}
+
+
+@router.post("", **_TURN)
 async def chat(
-    body: ChatBody,
+    body: ChatBody, seat: Seat, user: ModelCaller, chat: Chat, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask a question in a conversation. The same ``Idempotency-Key`` again gives the same answer, charged once."""
+    answer = await chat.ask(
+        user.id,
+        body.conversation_id,
+        _question(body, body.message),
+        streaming=body.stream,
+        parent_id=body.parent_id,
+        request_key=_request_key(idempotency_key, body),
+    )
+    return await _tell(answer, body, seat)
+
+
+@router.post("/messages/{message_id}/regenerate", **_TURN)
+async def regenerate(
+    message_id: UUID,
     seat: Seat,
     user: ModelCaller,
     chat: Chat,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    body: AnswerOptions | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Ask a question in a conversation. The same ``Idempotency-Key`` again gives the same answer, charged once."""
-    request_key = RequestKey(idempotency_key, _fingerprint(body)) if idempotency_key else None
-    answer = await chat.ask(
-        user.id, body.conversation_id, _question(body), streaming=body.stream, request_key=request_key
+    """Answer the question of this message once more; both answers stay."""
+    body = body or AnswerOptions()
+    answer = await chat.regenerate(
+        user.id,
+        message_id,
+        _question(body, ""),
+        streaming=body.stream,
+        request_key=_request_key(idempotency_key, body, f"regenerate {message_id}"),
     )
+    return await _tell(answer, body, seat)
+
+
+@router.post("/messages/{message_id}/edit", **_TURN)
+async def edit(
+    message_id: UUID,
+    body: EditBody,
+    seat: Seat,
+    user: ModelCaller,
+    chat: Chat,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Ask in place of this question, in other words; both stay, each with what follows it."""
+    answer = await chat.edit(
+        user.id,
+        message_id,
+        _question(body, body.message),
+        streaming=body.stream,
+        request_key=_request_key(idempotency_key, body, f"edit {message_id}"),
+    )
+    return await _tell(answer, body, seat)
+
+
+async def _tell(answer: AnswerLog, body: AnswerOptions, seat: AnswerSeat) -> Response:
     answer.when_closed(seat.hand_over())
     if body.stream:
         return stream_answer(answer)
     return Response(encode(await answer.wait_for_reply()), media_type="application/json")
 
 
-def _fingerprint(body: ChatBody) -> bytes:
+def _request_key(key: str | None, body: AnswerOptions, what: str = "") -> RequestKey | None:
+    if not key:
+        return None
     # How the answer is read does not change what is asked.
-    return hashlib.sha256(body.model_dump_json(exclude={"stream"}).encode()).digest()
+    asked = what + body.model_dump_json(exclude={"stream"})
+    return RequestKey(key, hashlib.sha256(asked.encode()).digest())
 
 
-def _question(body: ChatBody) -> Question:
+def _question(body: AnswerOptions, content: str) -> Question:
     return Question(
-        content=body.message,
+        content=content,
         enable_caching=body.enable_caching,
         temperature=body.temperature,
         max_tokens=body.max_tokens,

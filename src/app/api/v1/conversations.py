@@ -1,6 +1,7 @@
 """``/conversations``: the threads people talk in."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
@@ -13,6 +14,7 @@ from app.api.schemas.conversations import (
     ConversationRead,
     ConversationUpdate,
     MessageRead,
+    PlacedMessageRead,
 )
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
@@ -39,12 +41,15 @@ async def list_conversations(
 
 @router.get("/{conversation_id}")
 async def get_conversation(
-    conversation_id: UUID, user: CurrentUser, conversations: Conversations
+    conversation_id: UUID,
+    user: CurrentUser,
+    conversations: Conversations,
+    tree: Literal["active", "all"] = "active",
 ) -> ConversationDetailRead:
-    """A conversation with all its messages."""
-    found = await conversations.get(user.id, conversation_id)
+    """A conversation with the messages of its active branch, or of all."""
+    found = await conversations.get(user.id, conversation_id, all_branches=tree == "all")
     head = ConversationRead.model_validate(found.conversation)
-    messages = [MessageRead.model_validate(each) for each in found.messages]
+    messages = [_place(each, found.siblings_of(each)) for each in found.messages]
     return ConversationDetailRead(**head.model_dump(), messages=messages)
 
 
@@ -52,8 +57,8 @@ async def get_conversation(
 async def update_conversation(
     conversation_id: UUID, body: ConversationUpdate, user: CurrentUser, conversations: Conversations
 ) -> ConversationRead:
-    """Change title or mode."""
-    changed = await conversations.update(user.id, conversation_id, title=body.title, mode=body.mode)
+    """Change title, mode, or the branch that is active."""
+    changed = await conversations.update(user.id, conversation_id, **body.model_dump())
     return ConversationRead.model_validate(changed)
 
 
@@ -67,3 +72,12 @@ async def delete_conversation(conversation_id: UUID, user: CurrentUser, conversa
 async def generate_title(conversation_id: UUID, user: ModelCaller, conversations: Conversations) -> ConversationRead:
     """Let a cheap model name the conversation."""
     return ConversationRead.model_validate(await conversations.generate_title(user.id, conversation_id))
+
+
+def _place(message: Any, sibling_ids: Sequence[UUID]) -> PlacedMessageRead:
+    return PlacedMessageRead(
+        **vars(MessageRead.model_validate(message)),
+        sibling_ids=list(sibling_ids),
+        sibling_count=len(sibling_ids),
+        sibling_index=sibling_ids.index(message.id) + 1,
+    )

@@ -5,7 +5,9 @@ import sys
 from typing import Any, Literal
 
 from alembic import context
+from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import app.db.models  # noqa: F401  (registers every table)
 from app.core.config import ConfigurationError, get_settings
@@ -45,8 +47,17 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def _let_tables_be_made_anew(engine: AsyncEngine) -> None:
+    # SQLite changes a table by copying and dropping it; with foreign keys on, that deletes what refers to it.
+    @event.listens_for(engine.sync_engine, "connect")
+    def without_foreign_keys(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=OFF").close()
+
+
 async def _run_online() -> None:
     engine = make_engine(_url())
+    if engine.dialect.name == "sqlite":
+        _let_tables_be_made_anew(engine)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_run)

@@ -5,14 +5,17 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonValue
 
+_PENDING = text("status = 'pending'")
+"""To a question at most one answer is being written at a time."""
+
 
 class Conversation(Base):
-    """A thread of messages in one mode."""
+    """A tree of messages in one mode; ``active_message_id`` is the last message of the branch that is shown."""
 
     __tablename__ = "conversations"
 
@@ -22,12 +25,16 @@ class Conversation(Base):
     mode: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    active_message_id: Mapped[UUID | None]
 
     __table_args__ = (Index(None, "user_id", "updated_at", "id"),)
 
 
 class Message(Base):
-    """One message. ``parent_id`` is what it answers; an assistant message carries the accounting of its turn.
+    """One message. ``parent_id`` is what it follows: an answer its question, a question the answer before it.
+
+    Messages with the same parent are siblings: a question in other words, another answer. An assistant message carries
+    the accounting of its turn.
 
     ``prompt_tokens`` and ``completion_tokens`` are totals; cached, written, reasoning and audio tokens are parts of
     them. Unknown is NULL, never 0; ``is_provisional`` while the bill is still being asked for.
@@ -80,6 +87,7 @@ class Message(Base):
             ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
         ),
         Index(None, "user_id", "conversation_id", "id"),
+        Index(None, "user_id", "parent_id", unique=True, postgresql_where=_PENDING, sqlite_where=_PENDING),
         CheckConstraint("role IN ('user', 'assistant')", name="role"),
         CheckConstraint("status IN ('pending', 'completed', 'failed', 'stopped', 'interrupted')", name="status"),
         CheckConstraint(

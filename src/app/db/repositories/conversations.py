@@ -50,15 +50,6 @@ class Conversations:
         query = query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)
         return (await self._session.scalars(query)).all()
 
-    async def list_messages(self, user_id: UUID, conversation_id: UUID) -> Sequence[Message]:
-        """Everything said in a conversation, oldest first."""
-        query = (
-            select(Message)
-            .where(Message.user_id == user_id, Message.conversation_id == conversation_id)
-            .order_by(Message.id)
-        )
-        return (await self._session.scalars(query)).all()
-
     async def list_first_messages(self, user_id: UUID, conversation_id: UUID, *, limit: int) -> Sequence[Message]:
         """How a conversation began: the first messages that hold text."""
         query = (

@@ -41,10 +41,15 @@ class Presets:
 
     async def require_readable(self, user_id: UUID, preset_id: UUID) -> ModelPreset:
         """A preset of one's own, or a public one; raises :class:`NotFound`."""
+        preset = await self.get_readable(user_id, preset_id)
+        if preset is None:
+            raise NotFound(f"No preset {str(preset_id)!r}.")
+        return preset
+
+    async def get_readable(self, user_id: UUID, preset_id: UUID) -> ModelPreset | None:
+        """A preset of one's own, or a public one."""
         readable = or_(ModelPreset.user_id == user_id, ModelPreset.is_public)
         preset: ModelPreset | None = await self._session.scalar(
             select(ModelPreset).where(ModelPreset.id == preset_id, readable)
         )
-        if preset is None:
-            raise NotFound(f"No preset {str(preset_id)!r}.")
         return preset

@@ -1,12 +1,11 @@
 """A chat turn's rows: few statements, plain columns, no objects to track."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import Conversation, Message, MessageAttempt, UsageDaily, UsageEvent
@@ -15,45 +14,25 @@ from app.db.repositories.dialect import insert_or
 _DAILY_KEY = ("user_id", "day", "model", "plan", "kind")
 
 
-@dataclass(frozen=True, slots=True)
-class PastMessage:
-    """What history needs to know of a message."""
-
-    id: UUID
-    parent_id: UUID | None
-    role: str
-    status: str
-    content: str
-
-
 class Turns:
     """Writes ``messages``, ``message_attempts``, ``usage_events`` and ``usage_daily``."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def touch_conversation(self, user_id: UUID, conversation_id: UUID, *, now: datetime) -> str | None:
-        """Move the conversation to the top of its owner's list; its mode, or ``None`` if there is no such one."""
-        statement = (
+    async def activate(self, user_id: UUID, conversation_id: UUID, message_id: UUID, *, now: datetime) -> bool:
+        """Make ``message_id`` the end of the active branch and move the conversation to the top of its owner's list.
+
+        False if there is no such conversation any more. Until this transaction ends nobody can delete it.
+        """
+        found = await self._session.execute(
             update(Conversation)
             .where(Conversation.user_id == user_id, Conversation.id == conversation_id)
-            .values(updated_at=now)
-            .returning(Conversation.mode)
+            .values(updated_at=now, active_message_id=message_id)
+            .returning(Conversation.id)
             .execution_options(synchronize_session=False)
         )
-        mode: str | None = (await self._session.execute(statement)).scalar()
-        return mode
-
-    async def list_newest_messages(self, user_id: UUID, conversation_id: UUID, *, limit: int) -> list[PastMessage]:
-        """The last ``limit`` messages, oldest first."""
-        query = (
-            select(Message.id, Message.parent_id, Message.role, Message.status, Message.content)
-            .where(Message.user_id == user_id, Message.conversation_id == conversation_id)
-            .order_by(Message.id.desc())
-            .limit(limit)
-        )
-        rows = (await self._session.execute(query)).all()
-        return [PastMessage(*row) for row in reversed(rows)]
+        return found.first() is not None
 
     async def add_messages(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert messages in one statement; the rows name the same columns."""

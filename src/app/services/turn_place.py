@@ -1,0 +1,122 @@
+"""Where in the tree of a conversation a turn stands: behind an answer, beside one, or in place of a question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.core.errors import Conflict, InvalidField, NotFound
+from app.db.repositories.branches import Branch, PastMessage
+from app.db.unit_of_work import UnitOfWork
+
+OWN_PAIR = 2
+"""How many messages at the end of a branch may belong to the turn itself rather than to what was said before it."""
+
+
+class AnswerStillRunning(Conflict):
+    """The answer that was named is still being written."""
+
+    code = "answer_still_running"
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """Behind the answer ``parent_id``; without one at the end of the active branch."""
+
+    conversation_id: UUID
+    parent_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Regeneration:
+    """Beside an answer: its question is answered once more. The question itself may be named as well."""
+
+    message_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Beside a question: the same point of the conversation, in other words."""
+
+    message_id: UUID
+
+
+Place = Continuation | Regeneration | Edit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A place that was found: what the question follows, and what was said before it, oldest first."""
+
+    conversation_id: UUID
+    mode: str
+    parent_id: UUID | None
+    asked: PastMessage | None = None
+    """The stored question that is answered once more."""
+    beside: PastMessage | None = None
+    """The message that stands there already."""
+    past: Sequence[PastMessage]
+
+
+async def find_spot(uow: UnitOfWork, user_id: UUID, place: Place, *, history: int) -> Spot:
+    """Read the place and up to ``history`` messages before it, in one statement; raises :class:`NotFound`.
+
+    One message more is read than asked for, so that it shows when there are older ones.
+    """
+    length = history + 1 + OWN_PAIR
+    if isinstance(place, Continuation):
+        return await _behind(uow, user_id, place, length)
+    branch = await uow.branches.get_through(user_id, place.message_id, length=length)
+    if branch is None:
+        raise NotFound(f"No message {str(place.message_id)!r}.")
+    return _beside_answer(branch) if isinstance(place, Regeneration) else _beside_question(branch)
+
+
+async def _behind(uow: UnitOfWork, user_id: UUID, place: Continuation, length: int) -> Spot:
+    conversation_id, parent_id = place.conversation_id, place.parent_id
+    if parent_id is None:
+        branch = await uow.branches.get_active(user_id, conversation_id, length=length)
+    else:
+        branch = await uow.branches.get_ending_at(user_id, conversation_id, parent_id, length=length)
+    if branch is None:
+        raise NotFound(f"No conversation {str(conversation_id)!r}.")
+    past = list(branch.messages)
+    if parent_id is None:
+        past = _ended(past)
+    elif not past:
+        raise NotFound(f"No message {str(parent_id)!r} in this conversation.")
+    elif past[-1].role != "assistant":
+        raise InvalidField("parent_id", "is a question; name an answer to go on from.")
+    elif past[-1].status == "pending":
+        raise AnswerStillRunning("This answer is still being written. Wait for its end, or stop it.")
+    return Spot(conversation_id=conversation_id, mode=branch.mode, parent_id=past[-1].id if past else None, past=past)
+
+
+def _ended(path: list[PastMessage]) -> list[PastMessage]:
+    """The path without a turn that still runs: a question asked meanwhile stands beside it, not behind it."""
+    if path and path[-1].status == "pending":
+        return path[:-2]
+    return path
+
+
+def _beside_answer(branch: Branch) -> Spot:
+    *past, last = branch.messages
+    if last.status == "pending":
+        raise AnswerStillRunning("This answer is still being written. Wait for its end, or stop it.")
+    asked = last if last.role == "user" else past.pop()
+    return Spot(
+        conversation_id=branch.conversation_id,
+        mode=branch.mode,
+        parent_id=asked.parent_id,
+        asked=asked,
+        beside=last,
+        past=past,
+    )
+
+
+def _beside_question(branch: Branch) -> Spot:
+    *past, last = branch.messages
+    if last.role != "user":
+        raise InvalidField("message_id", "is an answer; only questions can be edited.")
+    return Spot(
+        conversation_id=branch.conversation_id, mode=branch.mode, parent_id=last.parent_id, beside=last, past=past
+    )

@@ -1,0 +1,134 @@
+"""Reading a branch of a large conversation: what comes back, how much is looked at, and by which index."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event, text
+
+from app.core.ids import new_id
+from app.db.database import Database
+from app.db.models import Conversation, User
+from app.domain.principal import Role
+from tests.support.conversations import add_branch
+
+pytestmark = pytest.mark.anyio
+LENGTH = 103
+
+
+async def begin(database: Database) -> tuple[UUID, UUID]:
+    """Somebody, and an empty conversation of theirs."""
+    now = datetime.now(UTC)
+    user_id, conversation_id = new_id(), new_id()
+    account = User(
+        id=user_id,
+        email=f"{user_id.hex}@example.com",
+        password_hash="x",
+        role=Role.USER,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    async with database.unit_of_work() as uow:
+        uow.accounts.add(account)
+        await uow.flush()
+        uow.conversations.add(
+            Conversation(user_id=user_id, id=conversation_id, mode="standard", created_at=now, updated_at=now)
+        )
+        await uow.commit()
+    return user_id, conversation_id
+
+
+async def begin_large(database: Database) -> tuple[UUID, UUID, list[UUID]]:
+    """A conversation of 10,000 messages: a trunk of 4,000, and on it two branches; the ids of the active one."""
+    user_id, conversation_id = await begin(database)
+    trunk = await add_branch(database, user_id, conversation_id, messages=4_000, text="Trunk")
+    await add_branch(database, user_id, conversation_id, messages=3_000, after=trunk[1_999], text="Left")
+    active = await add_branch(database, user_id, conversation_id, messages=3_000, after=trunk[-1], text="Right")
+    async with database.unit_of_work() as uow:
+        await uow._session.execute(text("ANALYZE"))
+        await uow.commit()
+    return user_id, conversation_id, trunk + active
+
+
+async def explain(database: Database, user_id: UUID, conversation_id: UUID) -> str:
+    """How the database reads the active branch: on PostgreSQL a plan that was run, as JSON."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
+        if "RECURSIVE" in statement:
+            seen.append((statement, parameters))
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN (ANALYZE, FORMAT JSON) "
+    async with database.read_only() as uow:
+        await uow.branches.get_active(user_id, conversation_id, length=LENGTH)
+        ((statement, parameters),) = seen
+        rows = (await uow._connection.exec_driver_sql(prefix + statement, parameters)).all()
+    event.remove(engine, "before_cursor_execute", note)
+    return "\n".join(json.dumps(row[-1]) if isinstance(row[-1], list) else str(row[-1]) for row in rows)
+
+
+async def test_the_end_of_a_branch_is_read_without_looking_at_the_rest(database: Database) -> None:
+    user_id, conversation_id, ids = await begin_large(database)
+
+    async with database.read_only() as uow:
+        branch = await uow.branches.get_active(user_id, conversation_id, length=LENGTH)
+    assert branch is not None
+    assert [each.id for each in branch.messages] == ids[-LENGTH:]
+
+    plan = await explain(database, user_id, conversation_id)
+    if database.engine.dialect.name == "sqlite":
+        assert "SCAN messages" not in plan, plan
+        assert plan.count("SEARCH messages") == 2, plan
+        assert (
+            re.findall(r"SEARCH messages\S* (?:AS \S+ )?USING INDEX (\S+)", plan) == ["sqlite_autoindex_messages_1"] * 2
+        )
+        return
+    (node,) = json.loads(plan)
+    assert rows_read(node["Plan"], "messages") <= LENGTH + 1, plan
+    assert index_names(node["Plan"], "messages") == {"pk_messages"}, plan
+
+
+def rows_read(node: dict[str, Any], table: str) -> float:
+    """How many rows of a table a PostgreSQL plan touched."""
+    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name") == table else 0
+    return own + sum(rows_read(each, table) for each in node.get("Plans", []))
+
+
+def index_names(node: dict[str, Any], table: str) -> set[str]:
+    own = {node.get("Index Name", "none")} if node.get("Relation Name") == table else set()
+    return own.union(*(index_names(each, table) for each in node.get("Plans", [])))
+
+
+async def test_siblings_are_those_who_share_a_parent(database: Database) -> None:
+    user_id, conversation_id = await begin(database)
+    first = await add_branch(database, user_id, conversation_id, messages=4)
+    second = await add_branch(database, user_id, conversation_id, messages=2, after=first[1])
+    third = await add_branch(database, user_id, conversation_id, messages=2)
+
+    async with database.read_only() as uow:
+        siblings = await uow.branches.list_siblings(user_id, conversation_id)
+        children = await uow.branches.list_children(user_id, conversation_id)
+        shown = await uow.branches.list_active(user_id, conversation_id)
+    assert siblings == {first[1]: [first[2], second[0]], None: [first[0], third[0]]}
+    assert children.items() >= siblings.items()
+    assert sum(map(len, children.values())) == 8
+    assert [each.id for each in shown] == third
+
+
+async def test_a_branch_of_somebody_else_is_not_there(database: Database) -> None:
+    owner_id, conversation_id = await begin(database)
+    ids = await add_branch(database, owner_id, conversation_id, messages=2)
+    stranger_id, _ = await begin(database)
+
+    async with database.read_only() as uow:
+        assert await uow.branches.get_active(stranger_id, conversation_id, length=5) is None
+        assert await uow.branches.get_through(stranger_id, ids[-1], length=5) is None
+        assert await uow.branches.get_ending_at(stranger_id, conversation_id, ids[-1], length=5) is None
+        assert await uow.branches.list_active(stranger_id, conversation_id) == []
+        assert await uow.branches.list_children(stranger_id, conversation_id) == {}
