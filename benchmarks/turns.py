@@ -55,8 +55,7 @@ class Asker:
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of one process, those that have ended too."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime((~pid << 3) | 2)  # the clock that Linux keeps for the process
 
 
 def memory_kilobytes(pid: int) -> float:
@@ -124,6 +123,7 @@ def app_process(settings: Settings, folder: Path) -> Iterator[tuple[int, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src"),
         "DATABASE_URL": settings.database_url,
         "DATA_DIR": str(folder),
         "JWT_SECRET": TEST_JWT_SECRET,

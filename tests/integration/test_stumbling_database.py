@@ -19,15 +19,15 @@ async def test_a_charge_survives_a_database_that_fails_while_the_turn_closes(
 ) -> None:
     app = await serve_app()
     person = await join_app(app, plan=PlanTier.PREMIUM)
-    settle, failures = QuotaService.settle, [OperationalError("UPDATE", {}, OSError("gone"))] * 2
+    settle, failures = QuotaService.settle_at_once, [OperationalError("UPDATE", {}, OSError("gone"))] * 2
 
     async def stumbling(self: QuotaService, *arguments: Any, **options: Any) -> bool:
         done = await settle(self, *arguments, **options)
         if failures:
-            raise failures.pop()  # after the work, before the commit
+            raise failures.pop()  # after the work; on SQLite before the commit, on PostgreSQL after it
         return done
 
-    monkeypatch.setattr(QuotaService, "settle", stumbling)
+    monkeypatch.setattr(QuotaService, "settle_at_once", stumbling)
     answer = await person.chat(await person.begin())
 
     assert answer.status_code == 200

@@ -22,6 +22,7 @@ class Database:
         self._url = url
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
+        self._autocommit: AsyncEngine | None = None
         self._turn: Turn | None = None
 
     @property
@@ -35,16 +36,21 @@ class Database:
         """One transaction that may write; on SQLite it takes the write lock at once."""
         return UnitOfWork(self.engine, turn=self._queue())
 
+    def statement_by_statement(self) -> UnitOfWork:
+        """For work whose every statement may stand by itself, with no BEGIN and COMMIT to wait for.
+
+        On SQLite, where what is one statement elsewhere may be several, it is one transaction that may write.
+        """
+        return self.unit_of_work() if self._is_sqlite else UnitOfWork(self._alone(), turn=self._queue())
+
     def read_only(self) -> UnitOfWork:
-        """One transaction that only reads; on SQLite it never waits for a writer."""
-        return self._reading({READ_ONLY: True})
+        """For reading only: on SQLite one transaction that never waits for a writer, else statement by statement."""
+        return self._reading({READ_ONLY: True}) if self._is_sqlite else self.statement_by_statement()
 
     def snapshot(self) -> UnitOfWork:
-        """Like :meth:`read_only`, and all its statements see the same instant."""
-        options: dict[str, Any] = {READ_ONLY: True}
-        if not self._is_sqlite:  # whose transactions are snapshots anyway
-            options["isolation_level"] = "REPEATABLE READ"
-        return self._reading(options)
+        """For reading only, and all statements see the same instant."""
+        # SQLite's transactions are snapshots anyway.
+        return self._reading({READ_ONLY: True} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"})
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""
@@ -54,13 +60,18 @@ class Database:
 
     async def close(self) -> None:
         """Close every pooled connection; a later use opens anew."""
-        engine, self._engine, self._turn = self._engine, None, None
+        engine, self._engine, self._autocommit, self._turn = self._engine, None, None, None
         if engine is not None:
             await engine.dispose()
 
     @property
     def _is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
+
+    def _alone(self) -> AsyncEngine:
+        if self._autocommit is None:
+            self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self._autocommit
 
     def _reading(self, options: Mapping[str, Any]) -> UnitOfWork:
         return UnitOfWork(self.engine, turn=None if self._is_sqlite else self._queue(), execution_options=options)

@@ -13,10 +13,12 @@ from app.db.repositories.accounts import Accounts
 from app.db.repositories.audit import AuditLog
 from app.db.repositories.bills import Bills
 from app.db.repositories.branches import Branches
+from app.db.repositories.closings import Closings
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
 from app.db.repositories.idempotency import IdempotencyKeys
 from app.db.repositories.ledger import Ledger
+from app.db.repositories.openings import Openings
 from app.db.repositories.overrides import Overrides
 from app.db.repositories.presets import Presets
 from app.db.repositories.quotas import Quotas
@@ -76,6 +78,11 @@ class UnitOfWork:
         return Branches(self._connection)
 
     @cached_property
+    def closings(self) -> Closings:
+        """All that a whole answer leaves behind, in one go."""
+        return Closings(self._connection)
+
+    @cached_property
     def conversations(self) -> Conversations:
         """``conversations`` and their ``messages``, as their owner reads them."""
         return Conversations(self._session)
@@ -94,6 +101,11 @@ class UnitOfWork:
     def ledger(self) -> Ledger:
         """``usage_events`` and what follows from them."""
         return Ledger(self._session)
+
+    @cached_property
+    def openings(self) -> Openings:
+        """What a turn has to know, and what it writes, when it opens."""
+        return Openings(self._connection)
 
     @cached_property
     def overrides(self) -> Overrides:

@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
-from app.core.errors import InvalidField, NotFound
+from app.core.errors import InvalidField, NotFound, Unauthenticated
 from app.core.ids import new_id
 from app.core.text import is_storable
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey, ModelPreset
+from app.db.repositories.openings import Means, Opening
 from app.db.unit_of_work import UnitOfWork
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
@@ -166,52 +167,86 @@ class EnhancedChatService:
         request_key: RequestKey | None,
     ) -> Turn | IdempotencyKey:
         now = self._clock()
-        async with self._database.unit_of_work() as uow:
+        # Without a key to claim, each of the few statements may stand by itself: the last one writes all or nothing.
+        work = self._database.unit_of_work() if request_key else self._database.statement_by_statement()
+        async with work as uow:
             if request_key is not None:
                 claimed = await uow.idempotency.claim(
                     user_id, request_key.key, fingerprint=request_key.fingerprint, message_id=ids.answer, now=now
                 )
                 if claimed is not None:
                     return require_same_request(claimed, request_key)
-            limit = self._settings().llm_history_messages
-            spot = await find_spot(uow, user_id, place, history=limit)
-            plan = await uow.subscriptions.require_plan(user_id, now=now)
-            preset, preset_notes = await self._read_preset(uow, user_id, question, spot)
-            question = replace(
-                question,
-                content=spot.asked.content if spot.asked else question.content,
-                preset_id=preset.id if preset else None,
-            )
-            past = spot.past[-limit:] if limit else []
-            prompt = assemble_prompt(
-                mode=spot.mode, preset=preset, question=question, past=past, more=len(past) < len(spot.past)
-            )
-            planned, prompt = self._plan(user_id, spot.conversation_id, question, plan.limits, preset, prompt)
-            prompt_tokens = estimate_prompt_tokens(planned.request.messages)
-            ask = TurnAsk(
-                prompt_tokens,
-                planned.request.max_tokens,
-                self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens),
-            )
-            lease = await self._quotas.reserve(
-                uow, user_id, plan, ask, message_id=ids.answer, model=planned.request.model, now=now
-            )
-            turn = Turn(
-                user_id=user_id,
-                conversation_id=spot.conversation_id,
-                parent_id=spot.parent_id,
-                user_message_id=spot.asked.id if spot.asked else ids.asked,
-                message_id=ids.answer,
-                is_asked_anew=spot.asked is not None,
-                created_at=now,
-                lease=lease,
-                planned=planned.limited_to(lease.grant.max_tokens).noting(*preset_notes),
-                request_key=request_key,
-                kept_messages=len(prompt.history) if prompt.is_trimmed else None,
-            )
-            await self._write_opening(uow, turn, question, now)
+            turn = None
+            while turn is None:
+                turn = await self._try_to_open(uow, ids, user_id, place, question, request_key, now)
             await uow.commit()
         return turn
+
+    async def _try_to_open(
+        self,
+        uow: UnitOfWork,
+        ids: MessageIds,
+        user_id: UUID,
+        place: Place,
+        question: Question,
+        request_key: RequestKey | None,
+        now: datetime,
+    ) -> Turn | None:
+        """The turn, written; ``None`` if something of the account's was reserved or charged since it was read."""
+        means = await uow.openings.get_means(user_id, now=now)
+        if means is None:
+            raise Unauthenticated("This account no longer exists or is switched off.")
+        limit = self._settings().llm_history_messages
+        spot = await find_spot(uow, user_id, place, history=limit)
+        preset, preset_notes = await self._read_preset(uow, user_id, question, spot)
+        question = replace(
+            question,
+            content=spot.asked.content if spot.asked else question.content,
+            preset_id=preset.id if preset else None,
+        )
+        past = spot.past[-limit:] if limit else []
+        prompt = assemble_prompt(
+            mode=spot.mode, preset=preset, question=question, past=past, more=len(past) < len(spot.past)
+        )
+        planned, prompt = self._plan(user_id, spot.conversation_id, question, means.plan.limits, preset, prompt)
+        prompt_tokens = estimate_prompt_tokens(planned.request.messages)
+        ask = TurnAsk(
+            prompt_tokens,
+            planned.request.max_tokens,
+            self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens),
+        )
+        lease = self._quotas.grant(user_id, means, ask, message_id=ids.answer)
+        turn = Turn(
+            user_id=user_id,
+            conversation_id=spot.conversation_id,
+            parent_id=spot.parent_id,
+            user_message_id=spot.asked.id if spot.asked else ids.asked,
+            message_id=ids.answer,
+            is_asked_anew=spot.asked is not None,
+            created_at=now,
+            lease=lease,
+            planned=planned.limited_to(lease.grant.max_tokens).noting(*preset_notes),
+            request_key=request_key,
+            kept_messages=len(prompt.history) if prompt.is_trimmed else None,
+        )
+        return turn if await self._write_opening(uow, turn, means, question) else None
+
+    async def _write_opening(self, uow: UnitOfWork, turn: Turn, means: Means, question: Question) -> bool:
+        try:
+            opening = await uow.openings.write(
+                means,
+                lease=self._quotas.lease_row(turn.lease, model=turn.planned.request.model, now=turn.created_at),
+                conversation_id=turn.conversation_id,
+                conversation={"updated_at": turn.created_at, "active_message_id": turn.message_id},
+                messages=opening_rows(turn, question),
+            )
+        except IntegrityError as error:
+            if not turn.is_asked_anew:
+                raise
+            raise AnswerStillRunning("An answer to this question is being written already.") from error
+        if opening is Opening.CONVERSATION_GONE:
+            raise NotFound(f"No conversation {str(turn.conversation_id)!r}.")
+        return opening is Opening.WRITTEN
 
     async def _read_preset(
         self, uow: UnitOfWork, user_id: UUID, question: Question, spot: Spot
@@ -223,17 +258,6 @@ class EnhancedChatService:
             return None, ()
         preset = await uow.presets.get_readable(user_id, spot.beside.preset_id)
         return preset, () if preset else ("The preset of the earlier answer is gone; it was answered without.",)
-
-    async def _write_opening(self, uow: UnitOfWork, turn: Turn, question: Question, now: datetime) -> None:
-        # From here on nobody can delete the conversation before this transaction ends; who was quicker has done so.
-        if not await uow.turns.activate(turn.user_id, turn.conversation_id, turn.message_id, now=now):
-            raise NotFound(f"No conversation {str(turn.conversation_id)!r}.")
-        try:
-            await uow.turns.add_messages(opening_rows(turn, question))
-        except IntegrityError as error:
-            if not turn.is_asked_anew:
-                raise
-            raise AnswerStillRunning("An answer to this question is being written already.") from error
 
     def _plan(
         self,

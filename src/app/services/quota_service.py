@@ -4,12 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from app.core.config import Settings, get_settings
 from app.core.errors import QuotaExceeded
 from app.core.ids import new_id
 from app.db.models import MonthlyUsageQuota
+from app.db.repositories.closings import Entries, MessageEnd
+from app.db.repositories.openings import Means
+from app.db.repositories.quotas import Counters
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
 from app.domain.ledger import LATE_BILL
@@ -61,6 +65,17 @@ class BilledCall:
         return self.prompt_tokens + self.completion_tokens
 
     @property
+    def used(self) -> Amounts:
+        """What it adds to its month."""
+        cost = self.cost_usd or Decimal(0)
+        return Amounts(messages=self.messages, tokens=self.tokens, images=self.images, cost_usd=cost)
+
+    @property
+    def savings_usd(self) -> Decimal:
+        """What caching saved, as far as it is known."""
+        return self.cache_discount_usd or Decimal(0)
+
+    @property
     def bill_is_to_come(self) -> bool:
         """OpenRouter has not said what it cost, but can be asked."""
         return self.cost_usd is None and self.generation_id is not None
@@ -99,27 +114,42 @@ class QuotaService:
         period = period_containing(plan.anchor_at, now)
         counters = await uow.quotas.lock_period(user_id, period)
         held = await uow.quotas.held(user_id, period, now=now)
-        granted = grant_turn(ask, _balance(plan.limits, counters, held))
+        balance = _balance(plan.limits, counters, held)
+        lease = self._grant(user_id, plan.limits.plan, period, balance, ask, message_id=message_id)
+        await uow.quotas.hold(self.lease_row(lease, model=model, now=now))
+        return lease
+
+    def grant(self, user_id: UUID, means: Means, ask: TurnAsk, *, message_id: UUID) -> Lease:
+        """What :meth:`reserve` would hold, by what was read before: nothing is locked, and nothing is held yet."""
+        balance = _balance(means.plan.limits, means.counters, means.held)
+        return self._grant(user_id, means.plan.limits.plan, means.period, balance, ask, message_id=message_id)
+
+    def lease_row(self, lease: Lease, *, model: str, now: datetime) -> dict[str, Any]:
+        """The row by which a lease is held from ``now`` on."""
+        amounts = lease.grant.amounts
+        return {
+            "user_id": lease.user_id,
+            "id": lease.id,
+            "message_id": lease.message_id,
+            "plan": lease.plan,
+            "model": model,
+            "period_start": lease.period.start,
+            "state": "held",
+            "messages": amounts.messages,
+            "tokens": amounts.tokens,
+            "images": amounts.images,
+            "cost_usd": amounts.cost_usd,
+            "created_at": now,
+            "expires_at": self.lease_end(now),
+        }
+
+    def _grant(
+        self, user_id: UUID, plan: PlanTier, period: Period, balance: Balance, ask: TurnAsk, *, message_id: UUID
+    ) -> Lease:
+        granted = grant_turn(ask, balance)
         if isinstance(granted, Allowance):
             raise _exceeded(granted, period)
-        lease = Lease(new_id(), user_id, message_id, plan.limits.plan, period, granted)
-        await uow.quotas.hold(
-            {
-                "user_id": user_id,
-                "id": lease.id,
-                "message_id": message_id,
-                "plan": lease.plan,
-                "model": model,
-                "period_start": period.start,
-                "messages": granted.amounts.messages,
-                "tokens": granted.amounts.tokens,
-                "images": granted.amounts.images,
-                "cost_usd": granted.amounts.cost_usd,
-                "created_at": now,
-                "expires_at": self.lease_end(now),
-            }
-        )
-        return lease
+        return Lease(new_id(), user_id, message_id, plan, period, granted)
 
     def lease_end(self, now: datetime) -> datetime:
         """Until when a lease taken or kept alive now holds."""
@@ -137,22 +167,41 @@ class QuotaService:
             return False
         if ended == "expired":
             call = await self._less_what_the_house_paid(uow, lease, call)
-        used = Amounts(
-            messages=call.messages, tokens=call.tokens, images=call.images, cost_usd=call.cost_usd or Decimal(0)
-        )
-        savings = call.cache_discount_usd or Decimal(0)
-        await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=savings)
+        await uow.quotas.charge(lease.user_id, lease.period.start, call.used, cache_savings_usd=call.savings_usd)
         await self._enter(uow, lease, (*lost, call), now=now)
         return True
+
+    async def settle_at_once(
+        self,
+        uow: UnitOfWork,
+        lease: Lease,
+        call: BilledCall,
+        *,
+        lost: Sequence[BilledCall] = (),
+        end: MessageEnd,
+        now: datetime,
+    ) -> bool:
+        """:meth:`settle` a lease that is held, and end its message, together.
+
+        False, and nothing written, if it is not held any more: then :meth:`settle` finds out what became of it.
+        """
+        entries = self._entries(lease.user_id, lease.plan, lease.period, (*lost, call), now=now)
+        return await uow.closings.settle(
+            lease.user_id,
+            lease.id,
+            period_start=lease.period.start,
+            used=call.used,
+            cache_savings_usd=call.savings_usd,
+            entries=entries,
+            end=end,
+        )
 
     async def charge(
         self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
     ) -> None:
         """Charge a small call that held nothing before it ran, such as a title."""
         await uow.quotas.lock_period(user_id, period)
-        used = Amounts(messages=call.messages, tokens=call.tokens, cost_usd=call.cost_usd or Decimal(0))
-        savings = call.cache_discount_usd or Decimal(0)
-        await uow.quotas.charge(user_id, period.start, used, cache_savings_usd=savings)
+        await uow.quotas.charge(user_id, period.start, call.used, cache_savings_usd=call.savings_usd)
         await self.record(uow, user_id, plan, period, call, now=now)
         if call.bill_is_to_come:
             await self.queue(uow, user_id, plan, period, call, now=now)
@@ -202,72 +251,97 @@ class QuotaService:
             if call.messages or not call.bill_is_to_come:
                 await self.record(uow, lease.user_id, lease.plan, lease.period, call, now=now)
 
+    def _entries(
+        self, user_id: UUID, plan: PlanTier, period: Period, calls: Sequence[BilledCall], *, now: datetime
+    ) -> Entries:
+        """The rows that :meth:`_enter` writes."""
+        recorded = [call for call in calls if call.messages or not call.bill_is_to_come]
+        is_daily = self._settings().usage_tracking_enabled
+        return Entries(
+            ledger=[_ledger_row(user_id, plan, period, call, now) for call in recorded],
+            daily=[_daily_row(user_id, plan, call, now) for call in recorded] if is_daily else [],
+            unbilled=[_unbilled_row(user_id, plan, period, call, now) for call in calls if call.bill_is_to_come],
+        )
+
     async def queue(
         self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
     ) -> None:
         """Have the bill of a call looked up later; what the ledger has already is not counted twice then."""
-        await uow.bills.add_unbilled(
-            {
-                "user_id": user_id,
-                "attempt_id": call.attempt_id,
-                "message_id": call.message_id,
-                "kind": call.kind,
-                "plan": plan,
-                "model": call.model,
-                "provider": call.provider,
-                "generation_id": call.generation_id,
-                "period_start": period.start,
-                "period_end": period.end,
-                "prompt_tokens": call.prompt_tokens,
-                "completion_tokens": call.completion_tokens,
-                "created_at": now,
-                "tries": 0,
-                "next_try_at": now + FIRST_LOOK_UP,
-            }
-        )
+        await uow.bills.add_unbilled(_unbilled_row(user_id, plan, period, call, now))
 
     async def record(
         self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
     ) -> None:
         """Append a call to the ledger and to its day. The plan's counters do not change by this."""
-        counts = {
-            "messages": call.messages,
-            "images": call.images,
-            "prompt_tokens": call.prompt_tokens,
-            "completion_tokens": call.completion_tokens,
-            "cached_tokens_read": call.cached_tokens_read,
-            "cached_tokens_write": call.cached_tokens_write,
-        }
-        owner = {"user_id": user_id, "plan": plan, "model": call.model, "kind": call.kind}
-        await uow.turns.add_usage_event(
-            {
-                **owner,
-                **counts,
-                "id": new_id(),
-                "attempt_id": call.attempt_id,
-                "message_id": call.message_id,
-                "provider": call.provider,
-                "generation_id": call.generation_id,
-                "period_start": period.start,
-                "created_at": now,
-                "cost_usd": call.cost_usd,
-                "cache_discount_usd": call.cache_discount_usd,
-            }
-        )
+        await uow.turns.add_usage_event(_ledger_row(user_id, plan, period, call, now))
         if self._settings().usage_tracking_enabled:
-            sums = {
-                "requests": 0 if call.kind == LATE_BILL else 1,
-                "cost_usd": call.cost_usd or Decimal(0),
-                "cache_discount_usd": call.cache_discount_usd or Decimal(0),
-            }
-            await uow.turns.add_to_daily({**owner, **counts, **sums, "day": now.date()})
+            await uow.turns.add_to_daily(_daily_row(user_id, plan, call, now))
 
 
-def _balance(limits: PlanLimits, counters: MonthlyUsageQuota | None, held: Amounts) -> Balance:
+def _ledger_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, now: datetime) -> dict[str, Any]:
+    return {
+        **_owner(user_id, plan, call),
+        **_counts(call),
+        "id": new_id(),
+        "attempt_id": call.attempt_id,
+        "message_id": call.message_id,
+        "provider": call.provider,
+        "generation_id": call.generation_id,
+        "period_start": period.start,
+        "created_at": now,
+        "cost_usd": call.cost_usd,
+        "cache_discount_usd": call.cache_discount_usd,
+    }
+
+
+def _daily_row(user_id: UUID, plan: PlanTier, call: BilledCall, now: datetime) -> dict[str, Any]:
+    return {
+        **_owner(user_id, plan, call),
+        **_counts(call),
+        "day": now.date(),
+        "requests": 0 if call.kind == LATE_BILL else 1,
+        "cost_usd": call.cost_usd or Decimal(0),
+        "cache_discount_usd": call.savings_usd,
+    }
+
+
+def _unbilled_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, now: datetime) -> dict[str, Any]:
+    return {
+        **_owner(user_id, plan, call),
+        "attempt_id": call.attempt_id,
+        "message_id": call.message_id,
+        "provider": call.provider,
+        "generation_id": call.generation_id,
+        "period_start": period.start,
+        "period_end": period.end,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "created_at": now,
+        "tries": 0,
+        "next_try_at": now + FIRST_LOOK_UP,
+    }
+
+
+def _owner(user_id: UUID, plan: PlanTier, call: BilledCall) -> dict[str, Any]:
+    return {"user_id": user_id, "plan": plan, "model": call.model, "kind": call.kind}
+
+
+def _counts(call: BilledCall) -> dict[str, Any]:
+    return {
+        "messages": call.messages,
+        "images": call.images,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "cached_tokens_read": call.cached_tokens_read,
+        "cached_tokens_write": call.cached_tokens_write,
+    }
+
+
+def _balance(limits: PlanLimits, counters: MonthlyUsageQuota | Counters | None, held: Amounts) -> Balance:
     def meter(name: Meter, limit: int | Decimal, used: int | Decimal, reserved: int | Decimal) -> Allowance:
         return Allowance(name, Decimal(limit), Decimal(used), Decimal(reserved))
 
-    used = counters or MonthlyUsageQuota(messages_used=0, tokens_used=0, images_used=0, cost_usd=Decimal(0))
+    used = counters or Counters(0, 0, 0, Decimal(0), Decimal(0))
     return Balance(
         messages=meter(Meter.MESSAGES, limits.messages_per_month, used.messages_used, held.messages),
         tokens=meter(Meter.TOKENS, limits.tokens_per_month, used.tokens_used, held.tokens),

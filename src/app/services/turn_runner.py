@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
+from app.db.repositories.closings import MessageEnd
 from app.openrouter.attempts import Attempt
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
 from app.services.chat_events import ContextTrimmed, MessageInterrupted, encode, failed, reply, started, told
@@ -26,7 +28,7 @@ from app.services.generation_hub import AnswerLog, uninterrupted
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_route
 from app.services.openrouter_service import OpenRouterService, openrouter_service
-from app.services.quota_service import QuotaService, quota_service
+from app.services.quota_service import BilledCall, QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
 
@@ -120,14 +122,31 @@ class TurnRunner:
         rows = attempt_rows(turn, result.attempts, now=now)
         rows[-1]["cache_discount_usd"] = result.cache_discount_usd
         answer, lost = answered_call(rows[-1]), lost_calls(rows[:-1])
+        key = turn.request_key.key if turn.request_key else None
+        end = MessageEnd(
+            message_id=turn.message_id,
+            values=completed_values(turn, result, now),
+            attempts=rows,
+            request_key=key,
+            reply=encode(reply(turn, result)).decode() if key is not None else None,
+        )
+        async with self._database.statement_by_statement() as uow:
+            is_closed = await self._quotas.settle_at_once(uow, turn.lease, answer, lost=lost, end=end, now=now)
+            await uow.commit()
+        if not is_closed:
+            await self._close_swept(turn, answer, lost, end, now)
+        log.info("turn.completed", **tell_route(result.route))
+
+    async def _close_swept(
+        self, turn: Turn, answer: BilledCall, lost: Sequence[BilledCall], end: MessageEnd, now: datetime
+    ) -> None:
+        """The lease ran out while this process was held up, or a first try to close has succeeded after all."""
         async with self._database.unit_of_work() as uow:
             if await self._quotas.settle(uow, turn.lease, answer, lost=lost, now=now):
-                await uow.turns.close_message(turn.user_id, turn.message_id, completed_values(turn, result, now), rows)
-                if turn.request_key is not None:
-                    told_reply = encode(reply(turn, result)).decode()
-                    await uow.idempotency.keep_reply(turn.user_id, turn.request_key.key, turn.message_id, told_reply)
+                await uow.turns.close_message(turn.user_id, turn.message_id, end.values, end.attempts)
+                if end.request_key is not None and end.reply is not None:
+                    await uow.idempotency.keep_reply(turn.user_id, end.request_key, turn.message_id, end.reply)
                 await uow.commit()
-        log.info("turn.completed", **tell_route(result.route))
 
     async def _close_failed(self, turn: Turn, call: ModelCall, refusal: ModelCallFailed, shown: str) -> None:
         route = tell_route(call.route)

@@ -1,6 +1,7 @@
 """The month's counters and the leases running turns hold on them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,17 @@ from app.db.models import MonthlyUsageQuota, QuotaLease
 from app.db.repositories.dialect import insert_or
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What was used of a month, by column of ``monthly_usage_quotas``."""
+
+    messages_used: int
+    tokens_used: int
+    images_used: int
+    cost_usd: Decimal
+    cache_savings_usd: Decimal
 
 
 class Quotas:
@@ -64,7 +76,7 @@ class Quotas:
 
     async def hold(self, values: Mapping[str, Any]) -> None:
         """Write a lease. The caller holds the period's lock and has checked that the amounts fit."""
-        await self._session.execute(insert(QuotaLease).values(state="held", **values))
+        await self._session.execute(insert(QuotaLease).values(**values))
 
     async def end_lease(self, user_id: UUID, lease_id: UUID, *, state: str, was: str = "held") -> bool:
         """Take a lease from one state to its last; false if it was not in that state any more."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Uuid, and_, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidField, NotFound, ServiceUnavailable
@@ -31,6 +31,25 @@ _STANDING_COLUMNS = [
     Subscription.requested_at,
     Subscription.cancel_reason,
 ]
+TERMS_COLUMNS = (
+    *_STANDING_COLUMNS,
+    PlanLimitsRow.version,
+    *(column.label(f"limit_{column.key}") for column in _LIMIT_COLUMNS),
+    PlanOverride.name,
+    PlanOverride.value,
+    PlanOverride.expires_at,
+)
+"""What :func:`terms_of` reads. The plan limits are joined by :data:`NAMES_PLAN`."""
+NAMES_PLAN = or_(
+    and_(PlanLimitsRow.plan == Subscription.plan, PlanLimitsRow.version == Subscription.plan_version),
+    and_(PlanLimitsRow.plan == Subscription.next_plan, PlanLimitsRow.version == Subscription.next_plan_version),
+)
+_TERMS = (
+    select(*TERMS_COLUMNS)
+    .join(PlanLimitsRow, NAMES_PLAN)
+    .outerjoin(PlanOverride, PlanOverride.user_id == Subscription.user_id)
+    .where(Subscription.user_id == bindparam("user_id", type_=Uuid()))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,32 +93,14 @@ class Subscriptions:
 
     async def require_terms(self, user_id: UUID) -> Terms:
         """Subscription, the plans it names and what was agreed, in one statement; raises :class:`NotFound`."""
-        names_it = or_(
-            and_(PlanLimitsRow.plan == Subscription.plan, PlanLimitsRow.version == Subscription.plan_version),
-            and_(PlanLimitsRow.plan == Subscription.next_plan, PlanLimitsRow.version == Subscription.next_plan_version),
-        )
-        query = (
-            select(
-                *_STANDING_COLUMNS,
-                PlanLimitsRow.version,
-                *(column.label(f"limit_{column.key}") for column in _LIMIT_COLUMNS),
-                PlanOverride.name,
-                PlanOverride.value,
-                PlanOverride.expires_at,
-            )
-            .join(PlanLimitsRow, names_it)
-            .outerjoin(PlanOverride, PlanOverride.user_id == Subscription.user_id)
-            .where(Subscription.user_id == user_id)
-        )
-        rows = (await self._session.execute(query)).all()
+        rows = (await self._session.execute(_TERMS, {"user_id": user_id})).all()
         if not rows:
             raise NotFound("This account has no subscription.")
-        return Terms(standing_of(rows[0]), dict(map(_sold, rows)), tuple(_agreed(rows)))
+        return terms_of(rows)
 
     async def require_plan(self, user_id: UUID, *, now: datetime) -> CurrentPlan:
         """The limits an account lives under at ``now``, in one statement."""
-        terms = await self.require_terms(user_id)
-        return CurrentPlan(limits=terms.limits_at(now), anchor_at=terms.standing.anchor_at)
+        return current_plan(await self.require_terms(user_id), now)
 
     async def require_version(self, plan: PlanTier, version: int | None = None) -> PlanLimitsRow:
         """A plan in a version, the newest if none is named; raises ``InvalidField`` for one never sold."""
@@ -130,6 +131,16 @@ class Subscriptions:
         version = 1 if newest is None else newest.version + 1
         self._session.add(PlanLimitsRow(version=version, created_at=now, **asdict(limits)))
         return True
+
+
+def current_plan(terms: Terms, now: datetime) -> CurrentPlan:
+    """What the terms come to at ``now``."""
+    return CurrentPlan(limits=terms.limits_at(now), anchor_at=terms.standing.anchor_at)
+
+
+def terms_of(rows: Sequence[Any]) -> Terms:
+    """Subscription, plans and overrides, from the rows that their join gave."""
+    return Terms(standing_of(rows[0]), dict(map(_sold, rows)), tuple(_agreed(rows)))
 
 
 def plan_limits_of(row: PlanLimitsRow) -> PlanLimits:
