@@ -38,6 +38,8 @@ class EmulatorSettings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     free_requests_per_day: Count = 1_000
     generation_delay: NotNegative = 1.0
     """Seconds after the end of an answer for which `GET /generation` still says 404."""
+    prompt_caching: bool = True
+    """Whether hosts keep prompts at all; without it the same requests show what they cost uncached."""
     load_balancing: bool = True
     """Draw hosts by inverse square of price; otherwise the catalogue's own host always comes first."""
 

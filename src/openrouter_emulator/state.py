@@ -6,13 +6,15 @@ import string
 
 from openrouter_emulator.account.bill import Bill
 from openrouter_emulator.account.limits import FreeLimits
-from openrouter_emulator.catalogue.hosts import HostDirectory
+from openrouter_emulator.catalogue.hosts import Host, HostDirectory
 from openrouter_emulator.catalogue.models import Catalogue
 from openrouter_emulator.chat.generation import Generation
+from openrouter_emulator.chat.request import ChatRequest
 from openrouter_emulator.clock import Clock
 from openrouter_emulator.faults.rules import FaultRules
 from openrouter_emulator.http.request_log import RequestLog
-from openrouter_emulator.prompt_cache.cache import PromptCache
+from openrouter_emulator.prompt_cache.cache import PromptCache, Visit
+from openrouter_emulator.prompt_cache.counts import CacheCounts
 from openrouter_emulator.routing.route import HostHealth
 from openrouter_emulator.routing.sticky import StickyRoutes
 from openrouter_emulator.settings import EmulatorSettings
@@ -51,6 +53,12 @@ class Emulator:
         self.sticky = StickyRoutes(self.clock)
         self.health = HostHealth(self.clock)
         self.free_limits = FreeLimits(self.clock)
+
+    def look_up_prompt(self, account: str, host: Host, request: ChatRequest) -> Visit:
+        """What the host's cache has of a prompt; nothing, and nothing is kept, while caching is switched off."""
+        if not self.settings.prompt_caching:
+            return Visit(CacheCounts())
+        return self.prompt_cache.look_up(account, host, request)
 
     def new_generation_id(self, kind: str = "gen") -> str:
         """`gen-<unix seconds>-<20 characters>`."""

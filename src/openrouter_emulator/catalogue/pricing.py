@@ -81,19 +81,19 @@ class PriceList:
         `writes_are_storage`: a written token costs the prompt price as well, its write price being storage alone.
         """
 
-        def price(name: str, fallback: str) -> Decimal:
-            exact = self.price(name, tokens.prompt)
-            return exact if exact is not None else self.price(fallback, tokens.prompt) or ZERO
+        def price(*names: str) -> Decimal:
+            listed = (self.price(name, tokens.prompt) for name in names)
+            return next((one for one in listed if one is not None), ZERO)
 
         plain = tokens.prompt - tokens.cached
         if not writes_are_storage:
             plain -= tokens.written + tokens.written_1h
         return Cost(
-            prompt=plain * price("prompt", "prompt")
+            prompt=plain * price("prompt")
             + tokens.cached * price("input_cache_read", "prompt")
             + tokens.written * price("input_cache_write", "prompt")
-            + tokens.written_1h * price("input_cache_write_1h", "input_cache_write"),
-            completion=(tokens.completion - tokens.image) * price("completion", "completion")
+            + tokens.written_1h * price("input_cache_write_1h", "input_cache_write", "prompt"),
+            completion=(tokens.completion - tokens.image) * price("completion")
             + tokens.image * price("image_output", "completion"),
             services=services + (self.price("request") or ZERO),
         )

@@ -29,7 +29,7 @@ async def create_chat_completion(call: Call) -> Playback:
     request = parse_chat_request(call.body)
     prompt_tokens = count_prompt_tokens(request)
     route = find_route(call, request, prompt_tokens)
-    visit = call.emulator.prompt_cache.look_up(ACCOUNT, route.host, request)
+    visit = call.emulator.look_up_prompt(ACCOUNT, route.host, request)
     generation = open_generation(call, request, route, visit, prompt_tokens)
     call.exchange.generation_id = generation.id
     begin = beginning(call, request, route, visit)

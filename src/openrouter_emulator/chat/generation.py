@@ -100,10 +100,11 @@ class Generation:
 
     @property
     def cache_discount(self) -> Decimal:
-        """USD saved by reads; negative where writes cost more than reads saved."""
-        counts = self.counts or TokenCounts()
-        plain = TokenCounts(prompt=counts.prompt)
-        return rounded(self.host.prices.cost(plain).prompt - self.cost.prompt) if self.counts else ZERO
+        """USD saved by reads; negative where writes cost more than reads saved. What is not charged saves nothing."""
+        if self.counts is None or self._is_free(self.counts.completion):
+            return ZERO
+        plain = TokenCounts(prompt=self.counts.prompt)
+        return rounded(self.host.prices.cost(plain).prompt - self.cost.prompt)
 
     def settle(self, *, now: float, completion_tokens: int | None = None) -> None:
         """Fix counts and cost; fewer completion tokens than the answer has means it was stopped early."""
@@ -119,8 +120,11 @@ class Generation:
             reasoning=min(len(self.answer.reasoning), written),
             image=self.answer.image_tokens if written == whole else 0,
         )
-        free = self.insured and (self.failed or written == 0)
-        self.cost = Cost(services=self.fees.total) if free else self._full_cost(self.counts)
+        self.cost = Cost(services=self.fees.total) if self._is_free(written) else self._full_cost(self.counts)
+
+    def _is_free(self, written: int) -> bool:
+        """Nothing but fees is charged for an answer that failed or never came."""
+        return self.insured and (self.failed or written == 0)
 
     def _full_cost(self, counts: TokenCounts) -> Cost:
         storage = rule_for(self.model.id).write_adds_to_prompt

@@ -14,7 +14,6 @@ from openrouter_emulator.prompt_cache.rules import NO_CACHE, CacheRule, Mechanis
 
 Key = tuple[str, str, str, str]
 """Account, provider, model, prefix."""
-LONG_TTLS = frozenset({"1h", "12h"})
 MAX_ENTRIES = 200_000
 
 
@@ -104,7 +103,9 @@ def _key(account: str, host: Host, block: Block) -> Key:
 
 
 def _marks(blocks: Sequence[Block], rule: CacheRule, request: ChatRequest) -> list[Marked]:
-    explicit = [_marked(index, block, rule) for index, block in enumerate(blocks) if block.marker is not None]
+    options = request.prompt_cache_options or {}
+    marked = [(index, block) for index, block in enumerate(blocks) if block.marker is not None]
+    explicit = [_marked(index, block, rule, options.get("ttl")) for index, block in marked]
     if rule.mechanism is Mechanism.AUTOMATIC:
         return [Marked(index, _stepped(block, rule), rule.lifetime, False) for index, block in enumerate(blocks)]
     if rule.max_markers is not None:
@@ -115,14 +116,16 @@ def _marks(blocks: Sequence[Block], rule: CacheRule, request: ChatRequest) -> li
         return explicit[-1:]
     if rule.last_marker_only:
         return [Marked(index, block, rule.lifetime, False) for index, block in enumerate(blocks)]
-    if (request.prompt_cache_options or {}).get("mode") == "explicit":
+    if options.get("mode") == "explicit":
         return explicit[-4:]
-    implicit = [Marked(len(blocks) - 1, blocks[-1], rule.lifetime, False)] if blocks else []
+    implicit = [_marked(len(blocks) - 1, blocks[-1], rule, options.get("ttl"))] if blocks else []
     return explicit[-3:] + [mark for mark in implicit if mark.index not in {one.index for one in explicit}]
 
 
-def _marked(index: int, block: Block, rule: CacheRule) -> Marked:
-    is_long = (block.marker or {}).get("ttl") in LONG_TTLS
+def _marked(index: int, block: Block, rule: CacheRule, usual_ttl: str | None) -> Marked:
+    """`usual_ttl`: of the whole request, where a marker names none of its own."""
+    ttl = (block.marker or {}).get("ttl") or usual_ttl
+    is_long = ttl is not None and ttl == rule.long_ttl
     return Marked(index, block, rule.long_lifetime if is_long else rule.lifetime, is_long)
 
 

@@ -19,6 +19,8 @@ class CacheRule:
     mechanism: Mechanism
     min_tokens: int
     lifetime: float = 300.0
+    long_ttl: str | None = None
+    """What a marker's `ttl` must say for the entry to live `long_lifetime`; elsewhere a `ttl` changes nothing."""
     long_lifetime: float = 3_600.0
     step: int = 1
     lookback: int = 0
@@ -34,7 +36,15 @@ class CacheRule:
 
 
 def _anthropic(min_tokens: int) -> CacheRule:
-    return CacheRule(Mechanism.MARKED, min_tokens, lookback=20, max_markers=4, charges_writes=True, options_matter=True)
+    return CacheRule(
+        Mechanism.MARKED,
+        min_tokens,
+        long_ttl="1h",
+        lookback=20,
+        max_markers=4,
+        charges_writes=True,
+        options_matter=True,
+    )
 
 
 def _gemini(min_tokens: int) -> CacheRule:
@@ -50,7 +60,9 @@ def _gemini(min_tokens: int) -> CacheRule:
 
 NO_CACHE = CacheRule(Mechanism.NONE, 0)
 OPENAI = CacheRule(Mechanism.AUTOMATIC, 1_024, lifetime=600, step=128)
-OPENAI_EXPLICIT = CacheRule(Mechanism.BOTH, 1_024, lifetime=1_800, long_lifetime=43_200, charges_writes=True)
+OPENAI_EXPLICIT = CacheRule(
+    Mechanism.BOTH, 1_024, lifetime=1_800, long_ttl="12h", long_lifetime=43_200, charges_writes=True
+)
 DEEPSEEK = CacheRule(Mechanism.AUTOMATIC, 64, lifetime=6 * 3_600, step=64)
 ALIBABA = CacheRule(Mechanism.MARKED, 1_024, lookback=20, max_markers=4, charges_writes=True)
 PLAIN = CacheRule(Mechanism.AUTOMATIC, 256, lifetime=600, step=64)
