@@ -16,6 +16,7 @@ from app.domain.principal import Principal
 from app.services.admin_service import AdminService
 from app.services.assembly import Services
 from app.services.auth_service import AuthService
+from app.services.cache_stats_service import CacheStatsService
 from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
 from app.services.models_service import ModelsService
@@ -43,6 +44,10 @@ async def _get_auth(services: AppServices) -> AuthService:
     return services.auth
 
 
+async def _get_cache_stats(services: AppServices) -> CacheStatsService:
+    return services.cache_stats
+
+
 async def _get_chat(services: AppServices) -> EnhancedChatService:
     return services.chat
 
@@ -65,6 +70,7 @@ async def _get_subscriptions(services: AppServices) -> SubscriptionService:
 
 Admin = Annotated[AdminService, Depends(_get_admin_service)]
 Auth = Annotated[AuthService, Depends(_get_auth)]
+CacheStats = Annotated[CacheStatsService, Depends(_get_cache_stats)]
 Chat = Annotated[EnhancedChatService, Depends(_get_chat)]
 Conversations = Annotated[ConversationService, Depends(_get_conversations)]
 Models = Annotated[ModelsService, Depends(_get_models)]

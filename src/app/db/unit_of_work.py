@@ -13,6 +13,7 @@ from app.db.repositories.accounts import Accounts
 from app.db.repositories.audit import AuditLog
 from app.db.repositories.bills import Bills
 from app.db.repositories.branches import Branches
+from app.db.repositories.cache_stats import CacheStats
 from app.db.repositories.closings import Closings
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
@@ -76,6 +77,11 @@ class UnitOfWork:
     def branches(self) -> Branches:
         """``messages`` along their parents."""
         return Branches(self._connection)
+
+    @cached_property
+    def cache_stats(self) -> CacheStats:
+        """What caching did in ``messages``, added up."""
+        return CacheStats(self._session)
 
     @cached_property
     def closings(self) -> Closings:

@@ -13,6 +13,9 @@ HOUSE_KINDS = frozenset({"lost_attempt"})
 LATE_BILL = "late_bill"
 """The line for what a call turned out to cost after its own line was written: no request of its own."""
 
+LATE_DISCOUNT = "late_discount"
+"""What is looked up of a call whose cost is known, but not what caching saved of it; the line is a late bill of 0."""
+
 MonthKey = tuple[UUID, datetime]
 DayKey = tuple[UUID, date, str, str, str]
 

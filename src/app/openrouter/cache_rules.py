@@ -38,6 +38,8 @@ class CacheRules:
     """Blocks that a mark looks back over for an older entry, itself among them; 1 where only the same place matches."""
     steps: int = 1
     """Automatic caches keep whole steps of so many tokens."""
+    idle_seconds: float = 300.0
+    """How long an automatic cache keeps what nobody reads: the shortest time the vendor names."""
 
     @property
     def takes_marks(self) -> bool:
@@ -54,8 +56,8 @@ def _anthropic(min_tokens: int, read: float = 0.1) -> CacheRules:
     return CacheRules(mechanism="marks", min_tokens=min_tokens, lifetimes=(MINUTES_5, HOUR), read=read)
 
 
-def _by_itself(min_tokens: int, read: float, steps: int = 1) -> CacheRules:
-    return CacheRules(mechanism="automatic", min_tokens=min_tokens, read=read, steps=steps)
+def _by_itself(min_tokens: int, read: float, steps: int = 1, idle_seconds: float = 300.0) -> CacheRules:
+    return CacheRules(mechanism="automatic", min_tokens=min_tokens, read=read, steps=steps, idle_seconds=idle_seconds)
 
 
 def _gpt(read: float) -> CacheRules:
@@ -63,6 +65,8 @@ def _gpt(read: float) -> CacheRules:
 
 
 NO_CACHE = CacheRules(mechanism="none", read=1.0)
+SOME_HOSTS_CACHE = _by_itself(1_024, 0.5)
+"""Open weights with a price for reading: which of their hosts cache, and from which length on, is not published."""
 
 ROWS: tuple[tuple[str, CacheRules], ...] = (
     (r"anthropic/claude-(opus-5\.5|sonnet-5\.5)", _anthropic(512, read=0.05)),
@@ -84,7 +88,7 @@ ROWS: tuple[tuple[str, CacheRules], ...] = (
     (r"google/gemma.*", NO_CACHE),
     (r"google/.*", CacheRules(mechanism="last_mark", min_tokens=4_096)),
     (r"qwen/.*", CacheRules(mechanism="marks", lifetimes=(MINUTES_5,), read=0.1)),
-    (r"deepseek/.*", _by_itself(64, 0.1, steps=64)),
+    (r"deepseek/.*", _by_itself(64, 0.1, steps=64, idle_seconds=3_600.0)),
     (r"x-ai/.*", _by_itself(128, 0.25, steps=128)),
     (r"moonshotai/.*", _by_itself(256, 0.25)),
     (r"z-ai/.*", _by_itself(500, 0.2)),
@@ -96,7 +100,14 @@ def cache_rules(model_id: str, profile: ModelProfile | None = None, *, prompt_to
     concrete = (profile.alias_target or profile.id) if profile else model_id
     plain = concrete.removeprefix("~").partition(":")[0]
     rules = next((row for pattern, row in ROWS if re.fullmatch(pattern, plain)), NO_CACHE)
+    if rules is NO_CACHE and profile and _is_read_cheaper(profile):
+        rules = SOME_HOSTS_CACHE
     return _priced(rules, profile, prompt_tokens) if profile else rules
+
+
+def _is_read_cheaper(profile: ModelProfile) -> bool:
+    prices = profile.prices.base
+    return prices.prompt is not None and (prices.input_cache_read or prices.prompt) < prices.prompt
 
 
 def _priced(rules: CacheRules, profile: ModelProfile, prompt_tokens: int) -> CacheRules:

@@ -71,11 +71,11 @@ def read_prices(pricing: Any) -> PriceList:
     return PriceList(base=_read(as_map(pricing)), overrides=tuple(overrides))
 
 
-def estimate_cost(prices: PriceList, usage: Usage, *, long_writes: bool = False) -> Decimal | None:
+def estimate_cost(prices: PriceList, usage: Usage, *, long_written: int = 0) -> Decimal | None:
     """USD for `usage`; None when prices or token counts are unknown.
 
-    Cached and written tokens are parts of `prompt_tokens`, image tokens of `completion_tokens`. `long_writes`: written
-    to be kept for an hour. Searches, parsed files and server tools are not in it.
+    Cached and written tokens are parts of `prompt_tokens`, image tokens of `completion_tokens`. `long_written`: how
+    many of the written ones are kept for an hour. Searches, parsed files and server tools are not in it.
     """
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
@@ -88,7 +88,7 @@ def estimate_cost(prices: PriceList, usage: Usage, *, long_writes: bool = False)
     return (
         fresh * rates.prompt
         + cached * _read_price(rates, rates.prompt)
-        + written * _write_price(rates, rates.prompt, long_writes)
+        + _write_cost(rates, rates.prompt, written, long_written)
         + said * rates.completion
         + drawn * (rates.completion if rates.image_output is None else rates.image_output)
         + (rates.request or ZERO)
@@ -105,17 +105,60 @@ def highest_cost(prices: PriceList, *, prompt_tokens: int, max_tokens: int) -> D
     return prompt_tokens * per_prompt_token + max_tokens * per_answer_token + (rates.request or ZERO)
 
 
-def cache_discount(prices: PriceList, usage: Usage, *, long_writes: bool = False) -> Decimal | None:
-    """USD that caching saved; below zero when writing cost more than reading saved. None when nothing is known."""
+def cache_discount(prices: PriceList, usage: Usage, *, long_written: int = 0) -> Decimal | None:
+    """USD that caching saved; below zero when writing cost more than reading saved. None when nothing is known.
+
+    `long_written`: how many of the written tokens are kept for an hour.
+    """
     rates = prices.at(usage.prompt_tokens or 0)
     if rates.prompt is None or (usage.cached_tokens is None and usage.cache_write_tokens is None):
         return None
+    written = usage.cache_write_tokens or 0
     saved = (usage.cached_tokens or 0) * (rates.prompt - _read_price(rates, rates.prompt))
-    return saved - (usage.cache_write_tokens or 0) * (_write_price(rates, rates.prompt, long_writes) - rates.prompt)
+    return saved - (_write_cost(rates, rates.prompt, written, long_written) - written * rates.prompt)
+
+
+def long_written_by_bill(prices: PriceList, usage: Usage) -> int | None:
+    """How many of the written tokens were billed as kept for an hour; None where the bill does not add up so."""
+    rates = prices.at(usage.prompt_tokens or 0)
+    if rates.prompt is None:
+        return None
+    dearer = _write_price(rates, rates.prompt, True) - _write_price(rates, rates.prompt, False)
+    return _whole_tokens(_unexplained(prices, usage), dearer, most=usage.cache_write_tokens or 0)
+
+
+def written_by_bill(prices: PriceList, usage: Usage, *, long: bool) -> int | None:
+    """How many tokens were written to a cache where only reads were counted, as in billing records: what the bill has
+    beyond the plain price. `long`: kept for an hour. None where the bill does not add up so.
+    """
+    rates = prices.at(usage.prompt_tokens or 0)
+    if rates.prompt is None or usage.prompt_tokens is None:
+        return None
+    uncounted = replace(usage, cache_write_tokens=None)
+    dearer = _write_price(rates, rates.prompt, long) - rates.prompt
+    return _whole_tokens(_unexplained(prices, uncounted), dearer, most=usage.prompt_tokens - (usage.cached_tokens or 0))
+
+
+def _unexplained(prices: PriceList, usage: Usage) -> Decimal | None:
+    """What was billed beyond the estimate."""
+    estimate = estimate_cost(prices, usage)
+    return None if estimate is None or usage.cost is None else usage.cost - estimate
+
+
+def _whole_tokens(missing: Decimal | None, per_token: Decimal, *, most: int) -> int | None:
+    if missing is None or missing == 0:
+        return None if missing is None else 0
+    tokens = missing / per_token if per_token else None
+    return int(tokens) if tokens is not None and tokens == int(tokens) and 0 < tokens <= most else None
 
 
 def _read_price(rates: Prices, prompt: Decimal) -> Decimal:
     return prompt if rates.input_cache_read is None else rates.input_cache_read
+
+
+def _write_cost(rates: Prices, prompt: Decimal, written: int, long_written: int) -> Decimal:
+    long = min(long_written, written)
+    return long * _write_price(rates, prompt, True) + (written - long) * _write_price(rates, prompt, False)
 
 
 def _write_price(rates: Prices, prompt: Decimal, long_writes: bool) -> Decimal:

@@ -10,6 +10,7 @@ from app.db import database as default_database
 from app.db.database import Database
 from app.services.admin_service import AdminService, admin_service
 from app.services.auth_service import AuthService, auth_service
+from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.generation_hub import GenerationHub, generation_hub
@@ -41,6 +42,7 @@ class Services:
     leases: LeaseKeeper
     admin: AdminService
     auth: AuthService
+    cache_stats: CacheStatsService
     chat: EnhancedChatService
     conversations: ConversationService
     models: ModelsService
@@ -61,6 +63,7 @@ class Services:
             hub=generation_hub,
             admin=admin_service,
             auth=auth_service,
+            cache_stats=cache_stats_service,
             chat=enhanced_chat_service,
             conversations=conversation_service,
             models=models_service,
@@ -96,6 +99,7 @@ class Services:
             leases=leases,
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
+            cache_stats=CacheStatsService(database=database),
             chat=EnhancedChatService(
                 settings=read_settings,
                 database=database,

@@ -90,6 +90,14 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     total_tokens: int | None
 
 
+class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the prompt at the provider's cache: a hit, or why not; ``detail`` names what it is about."""
+
+    outcome: str | None
+    detail: str | None
+    breakpoints: int
+
+
 class ChatReply(ChatEvent, frozen=True, kw_only=True):
     """A whole answer: the last event of its stream, and the body of a call without a stream."""
 
@@ -105,6 +113,7 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     cached_tokens_read: int | None
     cached_tokens_write: int | None
     cache_discount_usd: Decimal | None
+    cache: CacheReport | None = None
     total_cost_usd: Decimal | None
     reasoning_tokens: int | None
     finish_reason: str | None
@@ -219,6 +228,7 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         cached_tokens_read=usage.cached_tokens,
         cached_tokens_write=usage.cache_write_tokens,
         cache_discount_usd=_plain(result.cache_discount_usd),
+        cache=_cache_report(result),
         total_cost_usd=_plain(result.total_cost_usd),
         reasoning_tokens=usage.reasoning_tokens,
         finish_reason=result.finish_reason,
@@ -230,6 +240,15 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         first_token_ms=milliseconds(attempt.first_token_seconds),
         latency_ms=milliseconds(attempt.latency_seconds),
         created_at=turn.created_at,
+    )
+
+
+def _cache_report(result: ChatResult) -> CacheReport:
+    verdict = result.caching[-1].verdict
+    return CacheReport(
+        outcome=verdict.outcome.value if verdict else None,
+        detail=verdict.detail if verdict else None,
+        breakpoints=result.cache_breakpoint_count,
     )
 
 

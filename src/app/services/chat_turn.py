@@ -1,16 +1,20 @@
 """One turn of a chat as rows: what is written when it opens, and when it ends."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from app.core.ids import new_id
 from app.core.text import storable
+from app.db.repositories.branches import PastMessage
 from app.domain.prompting import Document
 from app.openrouter.attempts import Attempt
-from app.services.model_call import ChatResult, PlannedCompletion, sane_usage
+from app.openrouter.cache_accounts import CacheAccount
+from app.openrouter.cache_prints import CachedCall, decode, encode
+from app.openrouter.cache_verdicts import CacheVerdict
+from app.services.model_call import AttemptCaching, ChatResult, PlannedCompletion, sane_usage
 from app.services.quota_service import BilledCall, Lease
 
 
@@ -62,6 +66,12 @@ class Turn:
     request_key: RequestKey | None
     kept_messages: int | None
     """How many earlier messages are sent, when older ones were left out."""
+
+
+def cached_calls(past: Sequence[PastMessage]) -> list[CachedCall]:
+    """What the last answers left in a cache, newest first."""
+    found = (decode(each.left_in_cache) for each in reversed(past))
+    return [each for each in found if each is not None]
 
 
 def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
@@ -116,6 +126,7 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "cached_tokens_write": usage.cache_write_tokens,
         "cache_discount_usd": result.cache_discount_usd,
         "cache_breakpoint_count": result.cache_breakpoint_count,
+        **_verdict_values(result.caching[-1].verdict),
         "reasoning_tokens": usage.reasoning_tokens,
         "audio_tokens": usage.audio_tokens,
         "upstream_inference_cost_usd": usage.upstream_inference_cost,
@@ -126,14 +137,17 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
     }
 
 
-def attempt_rows(turn: Turn, attempts: Sequence[Attempt], *, now: datetime) -> list[dict[str, Any]]:
-    """One row for each upstream call of the turn."""
-    return [_attempt_row(turn, each, now) for each in attempts]
+def attempt_rows(
+    turn: Turn, attempts: Sequence[Attempt], caching: Sequence[AttemptCaching], *, now: datetime
+) -> list[dict[str, Any]]:
+    """One row for each upstream call of the turn, with what caching did in it."""
+    return [_attempt_row(turn, *each, now) for each in zip(attempts, caching, strict=True)]
 
 
-def answered_call(row: Mapping[str, Any]) -> BilledCall:
+def answered_call(row: Mapping[str, Any], account: CacheAccount) -> BilledCall:
     """The ledger's line for the call that gave the answer: one message of the person's plan."""
-    return _billed_call(row, kind="chat", messages=1)
+    call = _billed_call(row, kind="chat", messages=1)
+    return call if account.is_settled else replace(call, discount_is_provisional=True)
 
 
 def lost_calls(rows: Sequence[Mapping[str, Any]]) -> list[BilledCall]:
@@ -163,12 +177,19 @@ def _billed_call(row: Mapping[str, Any], *, kind: str, messages: int = 0) -> Bil
     )
 
 
+def _verdict_values(verdict: CacheVerdict | None) -> dict[str, Any]:
+    return {
+        "cache_outcome": verdict.outcome.value if verdict else None,
+        "cache_detail": verdict.detail if verdict else None,
+    }
+
+
 def milliseconds(seconds: float | None) -> int | None:
     """Whole milliseconds, as they are stored and told."""
     return None if seconds is None else round(seconds * 1000)
 
 
-def _attempt_row(turn: Turn, attempt: Attempt, now: datetime) -> dict[str, Any]:
+def _attempt_row(turn: Turn, attempt: Attempt, caching: AttemptCaching, now: datetime) -> dict[str, Any]:
     usage = sane_usage(attempt.usage) if attempt.usage else None
     return {
         "user_id": turn.user_id,
@@ -190,7 +211,10 @@ def _attempt_row(turn: Turn, attempt: Attempt, now: datetime) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens if usage else None,
         "cached_tokens_read": usage.cached_tokens if usage else None,
         "cached_tokens_write": usage.cache_write_tokens if usage else None,
-        "cache_discount_usd": None,
+        "cache_discount_usd": caching.account.discount_usd,
+        "cache_breakpoint_count": len(turn.planned.cache.breakpoints),
+        **_verdict_values(caching.verdict),
+        "cache_prefix": encode(caching.left) if caching.left else None,
         "cost_usd": usage.cost if usage else None,
     }
 

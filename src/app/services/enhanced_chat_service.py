@@ -22,7 +22,7 @@ from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_events import ChatEvent, ChatReply
-from app.services.chat_turn import MessageIds, Question, RequestKey, Turn, opening_rows
+from app.services.chat_turn import MessageIds, Question, RequestKey, Turn, cached_calls, opening_rows
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub
 from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
@@ -208,7 +208,7 @@ class EnhancedChatService:
         prompt = assemble_prompt(
             mode=spot.mode, preset=preset, question=question, past=past, more=len(past) < len(spot.past)
         )
-        planned, prompt = self._plan(user_id, spot.conversation_id, question, means.plan.limits, preset, prompt)
+        planned, prompt = self._plan(user_id, spot, question, means.plan.limits, preset, prompt)
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
         ask = TurnAsk(
             prompt_tokens,
@@ -262,7 +262,7 @@ class EnhancedChatService:
     def _plan(
         self,
         user_id: UUID,
-        conversation_id: UUID,
+        spot: Spot,
         question: Question,
         limits: PlanLimits,
         preset: ModelPreset | None,
@@ -284,8 +284,9 @@ class EnhancedChatService:
             model=choice.model,
             fallback_models=choice.fallback_models,
             user_id=user_id,
-            conversation_id=conversation_id,
+            conversation_id=spot.conversation_id,
             enable_caching=caches,
+            cached_calls=cached_calls((*spot.past, spot.beside) if spot.beside else spot.past),
             temperature=_first_given(question.temperature, preset.temperature if preset else None),
             top_p=preset.top_p if preset else None,
             max_tokens=min(max_tokens, window - prompt.tokens),

@@ -10,9 +10,12 @@ import structlog
 
 from app.core.errors import AppError
 from app.openrouter.attempts import Attempt, RouteSummary, summarize
+from app.openrouter.cache_accounts import CacheAccount, account_for
+from app.openrouter.cache_prints import CachedCall, print_of
+from app.openrouter.cache_rules import cache_rules
+from app.openrouter.cache_verdicts import CacheVerdict, JudgedCall, judge
 from app.openrouter.catalog import Catalog
 from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
-from app.openrouter.pricing import cache_discount
 from app.openrouter.prompt_cache import CacheTicket
 from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
@@ -80,6 +83,28 @@ class ContentModerated(ModelCallFailed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caching:
+    """What has to be known to tell later why a prompt was found in a cache or not.
+
+    ``earlier`` are the conversation's calls that left something in a cache, newest first.
+    """
+
+    is_enabled: bool
+    system_only: bool
+    floor: int
+    earlier: tuple[CachedCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCaching:
+    """What caching did in one attempt. ``left`` is None where the attempt left nothing in a cache."""
+
+    account: CacheAccount
+    verdict: CacheVerdict | None
+    left: CachedCall | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCompletion:
     """A turn ready to be sent: the request, the models it may go to, and what was decided on the way there."""
 
@@ -87,6 +112,7 @@ class PlannedCompletion:
     route: RoutePlan
     cache: CacheTicket
     """How the prompt was marked, and why."""
+    caching: "Caching"
     request_id: str | None
 
     def limited_to(self, max_tokens: int) -> "PlannedCompletion":
@@ -112,6 +138,8 @@ class ChatResult:
     notes: tuple[str, ...]
     cache_breakpoint_count: int
     attempts: tuple[Attempt, ...]
+    caching: tuple[AttemptCaching, ...]
+    """What caching did in each attempt, the last of which gave the answer."""
     completion: Completion = field(repr=False)
 
     @property
@@ -142,6 +170,63 @@ class ModelCall:
         return tuple(self._run.attempts)
 
     @property
+    def caching(self) -> tuple[AttemptCaching, ...]:
+        """What caching did in each of the attempts."""
+        return tuple(self._caching(each) for each in self.attempts)
+
+    def _caching(self, attempt: Attempt) -> AttemptCaching:
+        usage = sane_usage(attempt.usage) if attempt.usage else None
+        profile, cache = self._catalog.get(attempt.model), self._planned.cache
+        answered = attempt.error is None or usage is not None or attempt.first_token_seconds is not None
+        return AttemptCaching(
+            account=account_for(usage, profile.prices if profile else None, cache.blocks, cache.breakpoints),
+            verdict=self._verdict(attempt, usage) if answered else None,
+            left=self._left(attempt, usage) if answered else None,
+        )
+
+    def _verdict(self, attempt: Attempt, usage: Usage | None) -> CacheVerdict:
+        caching, cache = self._planned.caching, self._planned.cache
+        profile = self._catalog.get(attempt.model)
+        call = JudgedCall(
+            model=profile.id if profile else attempt.model,
+            provider=attempt.provider,
+            asked_at=cache.now,
+            blocks=cache.blocks,
+            points=cache.breakpoints,
+            is_enabled=caching.is_enabled,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            cached_tokens=usage.cached_tokens if usage else None,
+            floor=caching.floor,
+            system_only=caching.system_only,
+        )
+        return judge(call, caching.earlier, cache_rules(call.model, profile))
+
+    def _left(self, attempt: Attempt, usage: Usage | None) -> CachedCall | None:
+        """What a later turn should find of the prompt, where anything of it may be in a cache now."""
+        cache, profile = self._planned.cache, self._catalog.get(attempt.model)
+        rules = cache_rules(attempt.model, profile)
+        options = self._planned.request.prompt_cache_options or {}
+        ends_are_kept = rules.mechanism == "breakpoints" and options.get("mode") != "explicit"
+        is_marked = ends_are_kept or bool(cache.breakpoints)
+        counted = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0) if usage else 0
+        if rules.mechanism == "none" or (rules.takes_marks and not is_marked):
+            return None
+        is_told = usage is not None and usage.cached_tokens is not None and usage.cache_write_tokens is not None
+        if rules.takes_marks and is_told and not counted:
+            return None
+        waited = sum(each.latency_seconds for each in self.attempts[: attempt.number - 1])
+        printed = print_of(cache.blocks, cache.breakpoints, end_is_kept=ends_are_kept)
+        # Vendors that cache by themselves count no writes: all of it was left.
+        whole = usage.prompt_tokens if usage else None
+        return CachedCall(
+            model=profile.id if profile else attempt.model,
+            provider=attempt.provider,
+            began_at=cache.now + waited + (attempt.first_token_seconds or 0.0),
+            tokens=(counted or None) if printed.marks else whole,
+            printed=printed,
+        )
+
+    @property
     def route(self) -> RouteSummary:
         """Which models were tried so far, and which one answered."""
         route = self._planned.route
@@ -170,19 +255,20 @@ class ModelCall:
         planned = self._planned
         usage = sane_usage(completion.usage or Usage())
         model = completion.model or planned.route.requested
-        profile = self._catalog.get(model)
         self._learn(planned, model, usage)
+        caching = self.caching
         return ChatResult(
             content=completion.content + (completion.refusal or ""),  # a refusal, too, is what the model had to say
             model=model,
             provider=completion.provider,
             usage=usage,
-            cache_discount_usd=cache_discount(profile.prices, usage) if profile else None,
+            cache_discount_usd=caching[-1].account.discount_usd,
             finish_reason=completion.finish_reason,
             route=self.route,
             notes=(*planned.route.notes, *_notes_on_nothing(completion)),
             cache_breakpoint_count=len(planned.cache.breakpoints),
             attempts=self.attempts,
+            caching=caching,
             completion=completion,
         )
 

@@ -14,6 +14,7 @@ from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
 from app.openrouter.account import Credits, KeyInfo
 from app.openrouter.breaker import CircuitBreaker
+from app.openrouter.cache_prints import CachedCall
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import OpenRouterError
@@ -26,7 +27,7 @@ from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
 from app.openrouter.types import ChatRequest, Usage
-from app.services.model_call import ChatResult, ModelCall, PlannedCompletion
+from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
 
 CATALOG_CHECK_SECONDS = 60.0
 
@@ -37,14 +38,22 @@ class NotConfigured(ServiceUnavailable):
     code = "openrouter_not_configured"
 
 
-class CompletionOptions(TypedDict, total=False):
+class CachingOptions(TypedDict, total=False):
+    """What caching needs to know of a turn: ``cached_calls`` are the conversation's calls that left something in a
+    cache, newest first.
+    """
+
+    enable_caching: bool
+    cached_calls: Sequence[CachedCall]
+
+
+class CompletionOptions(CachingOptions, total=False):
     """What may be asked for beside the messages; absent or ``None`` means the setting's default."""
 
     model: str | None
     fallback_models: Sequence[str] | None
     user_id: UUID | None
     conversation_id: UUID | None
-    enable_caching: bool
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -124,7 +133,9 @@ class OpenRouterService:
             metadata={"request_id": request_id} if request_id else None,
             prompt_cache_options=cache.prompt_cache_options,
         )
-        return PlannedCompletion(request=request, route=route, cache=cache.ticket, request_id=request_id)
+        return PlannedCompletion(
+            request=request, route=route, cache=cache.ticket, caching=self._caching(options), request_id=request_id
+        )
 
     def call(self, planned: PlannedCompletion) -> "ModelCall":
         """A planned turn about to be sent; nothing is sent before it is awaited."""
@@ -229,6 +240,15 @@ class OpenRouterService:
         settings = self._settings()
         is_on = enable_caching and settings.prompt_caching_enabled
         return settings.cache_control_strategy.value if is_on else "off"
+
+    def _caching(self, options: CompletionOptions) -> Caching:
+        strategy = self._cache_strategy(options.get("enable_caching", True))
+        return Caching(
+            is_enabled=strategy != "off",
+            system_only=strategy == "system",
+            floor=self._settings().cache_min_tokens,
+            earlier=tuple(options.get("cached_calls", ())),
+        )
 
     def _user_name(self, user_id: UUID | None) -> str | None:
         settings = self._settings()

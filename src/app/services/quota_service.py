@@ -16,7 +16,7 @@ from app.db.repositories.openings import Means
 from app.db.repositories.quotas import Counters
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import LATE_BILL
+from app.domain.ledger import LATE_BILL, LATE_DISCOUNT
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
@@ -56,6 +56,8 @@ class BilledCall:
     cached_tokens_write: int
     cost_usd: Decimal | None
     cache_discount_usd: Decimal | None
+    discount_is_provisional: bool = False
+    """The price list does not explain the bill: OpenRouter's record says what caching saved, when it is there."""
     messages: int = 0
     images: int = 0
 
@@ -72,13 +74,28 @@ class BilledCall:
 
     @property
     def savings_usd(self) -> Decimal:
-        """What caching saved, as far as it is known."""
-        return self.cache_discount_usd or Decimal(0)
+        """What caching saved, as far as it is certain."""
+        return self.settled_discount_usd or Decimal(0)
 
     @property
     def bill_is_to_come(self) -> bool:
         """OpenRouter has not said what it cost, but can be asked."""
         return self.cost_usd is None and self.generation_id is not None
+
+    @property
+    def discount_is_to_come(self) -> bool:
+        """The cost is known, but not what caching saved of it."""
+        return self.discount_is_provisional and self.cost_usd is not None and self.generation_id is not None
+
+    @property
+    def settled_discount_usd(self) -> Decimal | None:
+        """What caching saved where that is certain: the rest is counted with the record, once."""
+        return None if self.bill_is_to_come or self.discount_is_to_come else self.cache_discount_usd
+
+    @property
+    def is_looked_up(self) -> bool:
+        """Something of it is still to come."""
+        return self.bill_is_to_come or self.discount_is_to_come
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +249,9 @@ class QuotaService:
             cached_tokens_read=0,
             cached_tokens_write=0,
             cost_usd=None if call.cost_usd is None else max(Decimal(0), call.cost_usd - (paid.cost_usd or 0)),
+            cache_discount_usd=None
+            if call.cache_discount_usd is None
+            else call.cache_discount_usd - (paid.cache_discount_usd or 0),
         )
 
     async def _end(self, uow: UnitOfWork, lease: Lease, *, state: str) -> str | None:
@@ -246,7 +266,7 @@ class QuotaService:
 
     async def _enter(self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, now: datetime) -> None:
         for call in calls:
-            if call.bill_is_to_come:
+            if call.is_looked_up:
                 await self.queue(uow, lease.user_id, lease.plan, lease.period, call, now=now)
             if call.messages or not call.bill_is_to_come:
                 await self.record(uow, lease.user_id, lease.plan, lease.period, call, now=now)
@@ -260,7 +280,7 @@ class QuotaService:
         return Entries(
             ledger=[_ledger_row(user_id, plan, period, call, now) for call in recorded],
             daily=[_daily_row(user_id, plan, call, now) for call in recorded] if is_daily else [],
-            unbilled=[_unbilled_row(user_id, plan, period, call, now) for call in calls if call.bill_is_to_come],
+            unbilled=[_unbilled_row(user_id, plan, period, call, now) for call in calls if call.is_looked_up],
         )
 
     async def queue(
@@ -290,7 +310,7 @@ def _ledger_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCall,
         "period_start": period.start,
         "created_at": now,
         "cost_usd": call.cost_usd,
-        "cache_discount_usd": call.cache_discount_usd,
+        "cache_discount_usd": call.settled_discount_usd,
     }
 
 
@@ -316,6 +336,8 @@ def _unbilled_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCal
         "period_end": period.end,
         "prompt_tokens": call.prompt_tokens,
         "completion_tokens": call.completion_tokens,
+        "kind": call.kind if call.bill_is_to_come else LATE_DISCOUNT,
+        "cache_discount_usd": call.cache_discount_usd,
         "created_at": now,
         "tries": 0,
         "next_try_at": now + FIRST_LOOK_UP,

@@ -1,9 +1,10 @@
 """What ended without a bill: leases of dead processes are swept, missing bills are asked for, each is charged once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,12 +15,16 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import QuotaLease, UnbilledCall
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import HOUSE_KINDS, LATE_BILL
+from app.domain.ledger import HOUSE_KINDS, LATE_BILL, LATE_DISCOUNT
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
+from app.openrouter.cache_accounts import account_for_record
+from app.openrouter.cache_prints import decode
+from app.openrouter.cache_verdicts import CacheOutcome
 from app.openrouter.errors import GenerationNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
-from app.services.model_call import sane_usage
+from app.openrouter.types import Usage
+from app.services.model_call import MOST_USD, sane_usage
 from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
 from app.services.quota_service import BilledCall, QuotaService, quota_service
 
@@ -131,6 +136,9 @@ class ReconciliationService:
     async def _postpone(self, uow: UnitOfWork, call: UnbilledCall) -> None:
         now = self._clock()
         if now - call.created_at > LOOK_UP_FOR:
+            if call.kind == LATE_DISCOUNT and await uow.bills.take_unbilled(call):
+                await self._settle(uow, call, _late_discount(call, None))  # our own reckoning is the best there is
+                return
             log.error("bill.given_up", generation_id=call.generation_id, user_id=str(call.user_id))
             await uow.bills.postpone(call, until=None)
             return
@@ -138,26 +146,35 @@ class ReconciliationService:
         await uow.bills.postpone(call, until=now + pause)
 
     async def _charge(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
-        late = _late_bill(call, record)
+        if call.kind == LATE_DISCOUNT:
+            await self._settle(uow, call, _late_discount(call, record))
+            return
+        profile = self._openrouter.catalog.get(record.model or call.model)
+        left = decode(await uow.bills.get_cache_prefix(call))
+        usage, discount = account_for_record(
+            sane_usage(record.usage),
+            record.cache_discount,
+            profile.prices if profile else None,
+            lifetimes=[mark.ttl for mark in left.printed.marks] if left else [],
+        )
+        late = _late_bill(call, record, usage, discount if discount is not None else call.cache_discount_usd)
+        await self._settle(uow, call, late, usage)
+
+    async def _settle(self, uow: UnitOfWork, call: UnbilledCall, late: BilledCall, usage: Usage | None = None) -> None:
+        """Enter the late line, count it against the month unless the house pays, and complete what it is about."""
         period = Period(call.period_start, call.period_end)
         await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
         if call.kind not in HOUSE_KINDS:
             used = Amounts(tokens=late.tokens, cost_usd=late.cost_usd or Decimal(0))
             savings = late.cache_discount_usd or Decimal(0)
             await uow.quotas.charge(call.user_id, call.period_start, used, cache_savings_usd=savings)
-        await self._write_down(uow, call, record)
-
-    async def _write_down(self, uow: UnitOfWork, call: UnbilledCall, record: GenerationRecord) -> None:
-        usage = sane_usage(record.usage)
-        numbers = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cache_discount_usd": record.cache_discount,
-        }
-        await uow.bills.complete_attempt(call.user_id, call.attempt_id, numbers | {"cost_usd": usage.cost})
-        if call.kind == "chat" and call.message_id is not None:
-            whole = numbers | {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost}
-            await uow.bills.complete_message(call.user_id, call.message_id, whole)
+        numbers = _late_numbers(call, usage) if usage else {}
+        certain = _certain(numbers, late)
+        cost = {"cost_usd": usage.cost} if usage else {}
+        await uow.bills.complete_attempt(call.user_id, call.attempt_id, numbers | cost, certain)
+        if call.kind not in HOUSE_KINDS and call.message_id is not None:
+            whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost} if usage else {}
+            await uow.bills.complete_message(call.user_id, call.message_id, numbers | whole, certain)
 
     async def _forget_old_keys(self) -> None:
         async with self._database.unit_of_work() as uow:
@@ -170,8 +187,40 @@ def _is_plausible(record: GenerationRecord) -> bool:
     return sane.cost is not None and (told.completion_tokens, told.cost) == (sane.completion_tokens, sane.cost)
 
 
-def _late_bill(call: UnbilledCall, record: GenerationRecord) -> BilledCall:
-    usage = sane_usage(record.usage)
+def _late_numbers(call: UnbilledCall, usage: Usage) -> dict[str, Any]:
+    numbers = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    if call.prompt_tokens not in (0, usage.prompt_tokens):  # parts of another whole
+        return numbers
+    return numbers | {"cached_tokens_read": usage.cached_tokens, "cached_tokens_write": usage.cache_write_tokens}
+
+
+def _certain(numbers: Mapping[str, Any], late: BilledCall) -> dict[str, Any]:
+    """What stands in place of what had been reckoned before the record was there."""
+    discount = {} if late.cache_discount_usd is None else {"cache_discount_usd": late.cache_discount_usd}
+    return discount | ({"cache_outcome": CacheOutcome.HIT.value} if numbers.get("cached_tokens_read") else {})
+
+
+def _late_discount(call: UnbilledCall, record: GenerationRecord | None) -> BilledCall:
+    """A line of 0 USD with what caching saved of a call that is in the ledger already."""
+    told = record.cache_discount if record else None
+    return BilledCall(
+        attempt_id=call.attempt_id,
+        kind=LATE_BILL,
+        message_id=call.message_id,
+        model=call.model,
+        provider=call.provider,
+        generation_id=call.generation_id,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cached_tokens_read=0,
+        cached_tokens_write=0,
+        cost_usd=Decimal(0),
+        cache_discount_usd=call.cache_discount_usd if told is None or abs(told) > MOST_USD else told,
+    )
+
+
+def _late_bill(call: UnbilledCall, record: GenerationRecord, usage: Usage, discount: Decimal | None) -> BilledCall:
+    is_whole = call.prompt_tokens == 0  # nothing of the prompt is in the ledger yet
     return BilledCall(
         attempt_id=call.attempt_id,
         kind=LATE_BILL if call.kind not in HOUSE_KINDS else call.kind,
@@ -181,10 +230,10 @@ def _late_bill(call: UnbilledCall, record: GenerationRecord) -> BilledCall:
         generation_id=call.generation_id,
         prompt_tokens=max(0, (usage.prompt_tokens or 0) - call.prompt_tokens),
         completion_tokens=max(0, (usage.completion_tokens or 0) - call.completion_tokens),
-        cached_tokens_read=0,
-        cached_tokens_write=0,
+        cached_tokens_read=(usage.cached_tokens or 0) if is_whole else 0,
+        cached_tokens_write=(usage.cache_write_tokens or 0) if is_whole else 0,
         cost_usd=usage.cost,
-        cache_discount_usd=record.cache_discount,
+        cache_discount_usd=discount,
     )
 
 

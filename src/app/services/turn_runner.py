@@ -13,7 +13,6 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
-from app.openrouter.attempts import Attempt
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
 from app.services.chat_events import ContextTrimmed, MessageInterrupted, encode, failed, reply, started, told
 from app.services.chat_turn import (
@@ -119,9 +118,8 @@ class TurnRunner:
 
     async def _close_completed(self, turn: Turn, result: ChatResult) -> None:
         now = self._clock()
-        rows = attempt_rows(turn, result.attempts, now=now)
-        rows[-1]["cache_discount_usd"] = result.cache_discount_usd
-        answer, lost = answered_call(rows[-1]), lost_calls(rows[:-1])
+        rows = attempt_rows(turn, result.attempts, result.caching, now=now)
+        answer, lost = answered_call(rows[-1], result.caching[-1].account), lost_calls(rows[:-1])
         key = turn.request_key.key if turn.request_key else None
         end = MessageEnd(
             message_id=turn.message_id,
@@ -150,19 +148,19 @@ class TurnRunner:
 
     async def _close_failed(self, turn: Turn, call: ModelCall, refusal: ModelCallFailed, shown: str) -> None:
         route = tell_route(call.route)
-        await self._close_unanswered(turn, "failed", shown, {"error_code": refusal.code, **route}, refusal.attempts)
+        await self._close_unanswered(turn, "failed", shown, {"error_code": refusal.code, **route}, call)
         log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"), **route)
 
     async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str) -> None:
         route = tell_route(call.route)
-        await self._close_unanswered(turn, "interrupted", shown, route, call.attempts)
+        await self._close_unanswered(turn, "interrupted", shown, route, call)
         log.warning("turn.interrupted", **route)
 
     async def _close_unanswered(
-        self, turn: Turn, status: str, shown: str, values: dict[str, Any], attempts: Sequence[Attempt]
+        self, turn: Turn, status: str, shown: str, values: dict[str, Any], call: ModelCall
     ) -> None:
         now = self._clock()
-        rows = attempt_rows(turn, attempts, now=now)
+        rows = attempt_rows(turn, call.attempts, call.caching, now=now)
         async with self._database.unit_of_work() as uow:
             await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
             ending = ending_values(status, shown, now) | values

@@ -78,7 +78,7 @@ class TestCacheDiscount:
         assert cache_discount(SONNET, written) == -1000 * Decimal("0.0000005")
 
     def test_writing_for_an_hour_costs_more(self) -> None:
-        assert cache_discount(SONNET, usage(5200, 0, cache_write_tokens=1000), long_writes=True) == -Decimal("0.002")
+        assert cache_discount(SONNET, usage(5200, 0, cache_write_tokens=1000), long_written=1000) == -Decimal("0.002")
 
     def test_a_write_price_below_input_is_storage_on_top(self) -> None:
         written = usage(5000, 0, cache_write_tokens=5000)
@@ -110,7 +110,7 @@ def test_nothing_costs_more_than_the_highest_cost(prompt: int, max_tokens: int, 
     drawn = data.draw(st.integers(0, max_tokens))
     used = usage(prompt, max_tokens, cached_tokens=cached, cache_write_tokens=written, image_tokens=drawn)
     for model in CATALOG:
-        cost = estimate_cost(model.prices, used, long_writes=True)
+        cost = estimate_cost(model.prices, used, long_written=used.cache_write_tokens or 0)
         bound = highest_cost(model.prices, prompt_tokens=prompt, max_tokens=max_tokens)
         assert (cost is None) == (bound is None)
         assert cost is None or bound is None or cost <= bound

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from app.api.schemas.cache import CacheRead
 from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
 
 
@@ -73,6 +74,7 @@ class ChatRead(BaseModel):
     cached_tokens_read: int | None
     cached_tokens_write: int | None
     cache_discount_usd: Usd | None
+    cache: CacheRead | None
     total_cost_usd: Usd | None
     reasoning_tokens: int | None
     finish_reason: str | None

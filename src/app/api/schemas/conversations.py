@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from app.api.schemas.cache import CacheOutcomeName
 from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
 from app.domain.modes import DEFAULT_MODE
 
@@ -72,6 +73,9 @@ class MessageRead(ReadModel):
     cached_tokens_read: int | None
     cached_tokens_write: int | None
     cache_discount_usd: Usd | None
+    cache_breakpoint_count: int | None
+    cache_outcome: CacheOutcomeName | None
+    cache_detail: str | None
     total_cost_usd: Usd | None
     is_provisional: bool
     reasoning_tokens: int | None

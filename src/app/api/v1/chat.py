@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from app.api.deps import Chat, ModelCaller, Seat
+from app.api.deps import CacheStats, Chat, CurrentUser, ModelCaller, Seat
+from app.api.schemas.cache import CacheStatsRead
 from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
@@ -97,6 +98,14 @@ async def _tell(answer: AnswerLog, body: AnswerOptions, seat: AnswerSeat) -> Res
     if body.stream:
         return stream_answer(answer)
     return Response(encode(await answer.wait_for_reply()), media_type="application/json")
+
+
+@router.get(
+    "/cache-stats/{conversation_id}", responses={404: {"model": ErrorBody, "description": "No such conversation"}}
+)
+async def cache_stats(conversation_id: UUID, user: CurrentUser, stats: CacheStats) -> CacheStatsRead:
+    """How well prompt caching served a conversation, and why it did not where it did not."""
+    return CacheStatsRead.model_validate(await stats.of_conversation(user.id, conversation_id))
 
 
 def _request_key(key: str | None, body: AnswerOptions, what: str = "") -> RequestKey | None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, JsonValue
@@ -71,6 +71,8 @@ class Message(Base):
     cached_tokens_write: Mapped[int | None]
     cache_discount_usd: Mapped[Decimal | None]
     cache_breakpoint_count: Mapped[int | None]
+    cache_outcome: Mapped[str | None] = mapped_column(String(20))
+    cache_detail: Mapped[str | None] = mapped_column(String(100))
     reasoning_tokens: Mapped[int | None]
     audio_tokens: Mapped[int | None]
     upstream_inference_cost_usd: Mapped[Decimal | None]
@@ -99,7 +101,11 @@ class Message(Base):
 
 
 class MessageAttempt(Base):
-    """One upstream call behind an assistant message: what was asked, who answered, what it cost."""
+    """One upstream call behind an assistant message: what was asked, who answered, what it cost.
+
+    ``cache_prefix`` holds hashes of the prompt's blocks (``app/openrouter/cache_prints.py``), at most a kilobyte: the
+    next turn tells by them why it found nothing in the cache.
+    """
 
     __tablename__ = "message_attempts"
 
@@ -123,6 +129,10 @@ class MessageAttempt(Base):
     cached_tokens_read: Mapped[int | None]
     cached_tokens_write: Mapped[int | None]
     cache_discount_usd: Mapped[Decimal | None]
+    cache_breakpoint_count: Mapped[int | None]
+    cache_outcome: Mapped[str | None] = mapped_column(String(20))
+    cache_detail: Mapped[str | None] = mapped_column(String(100))
+    cache_prefix: Mapped[bytes | None] = mapped_column(LargeBinary)
     cost_usd: Mapped[Decimal | None]
 
     __table_args__ = (

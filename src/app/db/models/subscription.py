@@ -151,9 +151,11 @@ class QuotaLease(Base):
 
 
 class UnbilledCall(Base):
-    """A call whose bill is not known yet. It is looked up until it is; ``next_try_at`` NULL means given up.
+    """A call whose bill, or cache discount, is not known yet. It is looked up until it is; ``next_try_at`` NULL means
+    given up.
 
-    The token counts are those the ledger has already: the late bill adds what is missing.
+    The token counts are those the ledger has already: the late bill adds what is missing. ``cache_discount_usd`` is
+    our own reckoning, which no sum has in it yet: it counts where the record does not tell.
     """
 
     __tablename__ = "unbilled_calls"
@@ -170,6 +172,7 @@ class UnbilledCall(Base):
     period_end: Mapped[datetime]
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
+    cache_discount_usd: Mapped[Decimal | None]
     created_at: Mapped[datetime]
     tries: Mapped[int]
     next_try_at: Mapped[datetime | None]

@@ -67,23 +67,36 @@ class Bills:
             .execution_options(synchronize_session=False)
         )
 
-    async def complete_attempt(self, user_id: UUID, attempt_id: UUID, values: Mapping[str, Any]) -> None:
-        """Put late numbers on the attempt where it has none."""
+    async def complete_attempt(
+        self, user_id: UUID, attempt_id: UUID, values: Mapping[str, Any], certain: Mapping[str, Any]
+    ) -> None:
+        """Put late numbers on the attempt where it has none, and what is ``certain`` in place of what it has."""
         await self._session.execute(
             update(MessageAttempt)
             .where(MessageAttempt.user_id == user_id, MessageAttempt.id == attempt_id)
-            .values(**_where_missing(MessageAttempt, values))
+            .values(**_where_missing(MessageAttempt, values), **certain)
             .execution_options(synchronize_session=False)
         )
 
-    async def complete_message(self, user_id: UUID, message_id: UUID, values: Mapping[str, Any]) -> None:
-        """Put late numbers on the message where it has none; it is provisional no longer."""
+    async def complete_message(
+        self, user_id: UUID, message_id: UUID, values: Mapping[str, Any], certain: Mapping[str, Any]
+    ) -> None:
+        """Put late numbers on the message where it has none, as on an attempt; it is provisional no longer."""
         await self._session.execute(
             update(Message)
             .where(Message.user_id == user_id, Message.id == message_id)
-            .values(is_provisional=False, **_where_missing(Message, values))
+            .values(is_provisional=False, **_where_missing(Message, values), **certain)
             .execution_options(synchronize_session=False)
         )
+
+    async def get_cache_prefix(self, call: UnbilledCall) -> bytes | None:
+        """What was kept of the prompt of a call, where anything was."""
+        found: bytes | None = await self._session.scalar(
+            select(MessageAttempt.cache_prefix).where(
+                MessageAttempt.user_id == call.user_id, MessageAttempt.id == call.attempt_id
+            )
+        )
+        return found
 
     async def find_house_line(self, user_id: UUID, generation_id: str) -> UsageEvent | None:
         """What the house has paid already for a generation that was thought lost."""

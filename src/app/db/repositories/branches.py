@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Integer, Select, Uuid, and_, bindparam, func, literal, select, true
+from sqlalchemy import CTE, ColumnElement, Integer, Select, Uuid, and_, bindparam, case, func, literal, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
-from app.db.models import Conversation, Message
+from app.db.models import Conversation, Message, MessageAttempt
 
 USER = bindparam("user_id", type_=Uuid)
 CONVERSATION = bindparam("conversation_id", type_=Uuid)
 MESSAGE = bindparam("message_id", type_=Uuid)
+CACHE_LOOK_BACK = 8
+"""How many messages back from the end of a path caches are of interest."""
 LENGTH = bindparam("length", type_=Integer)
 
 
@@ -27,6 +29,8 @@ class PastMessage:
     status: str
     content: str
     preset_id: UUID | None
+    left_in_cache: bytes | None = None
+    """What the newest call of one of the last answers left in a provider's cache, as the call wrote it down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,22 @@ def _path(end: ColumnElement[bool], *columns: str, length: ColumnElement[int] | 
     return path.union_all(before)
 
 
+def _left(path: CTE) -> ColumnElement[bytes | None]:
+    """What the answers among the last few messages left in a cache. No more are looked up, however long the path is."""
+    newest = (
+        select(MessageAttempt.cache_prefix)
+        .where(
+            MessageAttempt.user_id == USER,
+            MessageAttempt.message_id == path.c.id,
+            MessageAttempt.cache_prefix.is_not(None),
+        )
+        .order_by(MessageAttempt.ordinal.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return case((and_(path.c.role == "assistant", path.c.steps < CACHE_LOOK_BACK), newest))
+
+
 def _branch(end: ColumnElement[bool], *, of_its_own: bool = False) -> Select[*tuple[Any, ...]]:
     """The conversation beside each message of the path; a row without a message where there is none.
 
@@ -117,7 +137,7 @@ def _branch(end: ColumnElement[bool], *, of_its_own: bool = False) -> Select[*tu
     """
     path = _path(end, "conversation_id", "role", "status", "content", "preset_id", length=LENGTH)
     head = (Conversation.id, Conversation.mode)
-    said = (path.c.id, path.c.parent_id, path.c.role, path.c.status, path.c.content, path.c.preset_id)
+    said = (path.c.id, path.c.parent_id, path.c.role, path.c.status, path.c.content, path.c.preset_id, _left(path))
     query = select(*head, *said).select_from(Conversation).order_by(path.c.steps.desc())
     if of_its_own:
         owns = and_(Conversation.user_id == USER, Conversation.id == path.c.conversation_id)
