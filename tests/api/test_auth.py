@@ -520,3 +520,19 @@ async def test_a_role_taken_away_is_gone_at_once(office: FastAPI, app: ServedApp
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=office), base_url="http://office") as http:
         answer = await http.get("/office", headers={"Authorization": person.http.headers["Authorization"]})
     assert answer.status_code == 403
+
+
+async def test_an_account_switched_off_asks_nothing_more_and_gets_no_old_answers(
+    app: ServedApp, person: Person
+) -> None:
+    conversation_id = await person.begin()
+    body = {"conversation_id": conversation_id, "message": "What is Salah?"}
+    keyed = {"Idempotency-Key": "once"}
+    assert (await person.http.post("/api/v1/chat", json=body, headers=keyed)).status_code == 200
+    await switch_off(app, person.user_id)
+
+    asked = await person.http.post("/api/v1/chat", json=body)
+    repeated = await person.http.post("/api/v1/chat", json=body, headers=keyed)
+
+    assert_unauthenticated(asked)
+    assert_unauthenticated(repeated)

@@ -4,7 +4,9 @@ Even what awaits nothing is a coroutine here: FastAPI sends plain functions thro
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 import structlog
 from fastapi import Depends, Request
@@ -19,6 +21,7 @@ from app.services.auth_service import AuthService
 from app.services.cache_stats_service import CacheStatsService
 from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
+from app.services.generation_hub import AnswerLog
 from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
 from app.services.running_answers import AnswerSeat, TooManyRunningAnswers
@@ -78,10 +81,17 @@ Presets = Annotated[PresetsService, Depends(_get_presets)]
 Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]
 
 
-async def _authenticate(auth: Auth, token: Annotated[str | None, Depends(_bearer)]) -> Principal:
+Token = Annotated[str | None, Depends(_bearer)]
+
+
+def _required(token: str | None) -> str:
     if token is None:
         raise Unauthenticated("Send an access token: Authorization: Bearer <token>.")
-    return await auth.authenticate(token)
+    return token
+
+
+async def _authenticate(auth: Auth, token: Token) -> Principal:
+    return await auth.authenticate(_required(token))
 
 
 _Authenticated = Annotated[Principal, Depends(_authenticate)]
@@ -93,50 +103,55 @@ async def get_current_user(user: _Authenticated, services: AppServices, request:
     return user
 
 
-async def _is_repeat(user: _Authenticated, services: AppServices, request: Request) -> bool:
-    """Whether this request came before under its Idempotency-Key: it will ask no model, so it is not counted as if."""
-    key = request.headers.get("Idempotency-Key")
-    return key is not None and await services.chat.knows_request(user.id, key)
-
-
-_Repeat = Annotated[bool, Depends(_is_repeat)]
-
-
-async def get_model_caller(
-    user: _Authenticated, is_repeat: _Repeat, services: AppServices, request: Request
-) -> Principal:
+async def get_model_caller(user: _Authenticated, services: AppServices, request: Request) -> Principal:
     """The same for endpoints that ask a model: counted against the plan's requests per minute instead."""
-    limiter = services.limiter
-    count = limiter.count_api_request if is_repeat else limiter.count_model_request
-    request.state.rate_limit = await count(user.id)
+    request.state.rate_limit = await services.limiter.count_model_request(user.id)
     return user
 
 
-async def get_answer_seat(
-    user: _Authenticated, is_repeat: _Repeat, services: AppServices, request: Request
-) -> AsyncIterator[AnswerSeat]:
-    """A place among the caller's running answers; hand it over to the answer that starts.
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for an answer, by the token alone, with a place among the account's running answers.
 
-    Ask for it before :data:`ModelCaller`: what is refused here must not use up the minute. Who repeats a request joins
-    an answer that has its seat.
+    Whether the account still exists is found out where the turn opens, along with what else it has to know.
     """
-    if is_repeat:
-        yield AnswerSeat(lambda: None)
+
+    id: UUID
+    seat: AnswerSeat
+
+    def hand_over(self, answer: AnswerLog) -> None:
+        """Let the answer that starts have the seat."""
+        answer.when_closed(self.seat.hand_over())
+
+
+async def get_asker(request: Request, token: Token) -> AsyncIterator[Asker]:
+    """The caller of an endpoint that answers; one dependency, since each one more costs as much as a statement.
+
+    The seat comes before the count: what is refused there must not use up the minute. Who repeats a request asks no
+    model: it is not counted as if, and joins an answer that has its seat.
+    """
+    services: Services = request.app.state.services
+    user_id = services.auth.identify(_required(token))
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and await services.chat.knows_request(user_id, key):
+        request.state.rate_limit = await services.limiter.count_api_request(user_id)
+        yield Asker(user_id, AnswerSeat(lambda: None))
         return
     try:
-        seat = await services.running.take(user.id)
+        seat = await services.running.take(user_id)
     except TooManyRunningAnswers:
-        request.state.rate_limit = await services.limiter.model_standing(user.id)
+        request.state.rate_limit = await services.limiter.model_standing(user_id)
         raise
     try:
-        yield seat
+        request.state.rate_limit = await services.limiter.count_model_request(user_id)
+        yield Asker(user_id, seat)
     finally:
         seat.close()
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
 ModelCaller = Annotated[Principal, Depends(get_model_caller)]
-Seat = Annotated[AnswerSeat, Depends(get_answer_seat)]
+AnswerAsker = Annotated[Asker, Depends(get_asker)]
 
 
 async def get_client_address(request: Request) -> str | None:

@@ -58,6 +58,13 @@ class Unauthenticated(AppError):
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"}, **fields)
 
 
+class AccountGone(Unauthenticated):
+    """The token is right, but not for anybody any more."""
+
+    def __init__(self) -> None:
+        super().__init__("This account no longer exists or is switched off.")
+
+
 class InvalidCredentials(Unauthenticated):
     """E-mail and password do not belong together; which of the two is wrong is not said."""
 

@@ -5,6 +5,7 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
 import anyio.to_thread
@@ -50,7 +51,7 @@ class InvalidToken(Exception):
     """The access token is malformed, foreign, expired or meant for somebody else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AccessTokens:
     """Issues and reads the short-lived signed tokens every request carries."""
 
@@ -69,7 +70,7 @@ class AccessTokens:
             "exp": int((now + self.lifetime).timestamp()),
             "typ": "access",
         }
-        return jwt.encode({"alg": ALGORITHM}, claims, self._key())
+        return jwt.encode({"alg": ALGORITHM}, claims, self._key)
 
     def read(self, token: str, *, now: datetime) -> UUID:
         """The user the token speaks for; raises :class:`InvalidToken`."""
@@ -81,12 +82,13 @@ class AccessTokens:
             typ={"essential": True, "value": "access"},
         )
         try:
-            decoded = jwt.decode(token, self._key(), algorithms=[ALGORITHM])
+            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
             registry.validate(decoded.claims)
             return UUID(decoded.claims["sub"])
         except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidToken("the access token is not valid") from error
 
+    @cached_property
     def _key(self) -> OctKey:
         return OctKey.import_key(self.secret)
 

@@ -22,6 +22,7 @@ from app.db.repositories.ledger import Ledger
 from app.db.repositories.openings import Openings
 from app.db.repositories.overrides import Overrides
 from app.db.repositories.presets import Presets
+from app.db.repositories.principals import Principals
 from app.db.repositories.quotas import Quotas
 from app.db.repositories.subscriptions import Subscriptions
 from app.db.repositories.turns import Turns
@@ -122,6 +123,11 @@ class UnitOfWork:
     def presets(self) -> Presets:
         """``model_presets``."""
         return Presets(self._session)
+
+    @cached_property
+    def principals(self) -> Principals:
+        """``users`` as callers."""
+        return Principals(self._connection)
 
     @cached_property
     def quotas(self) -> Quotas:

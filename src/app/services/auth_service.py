@@ -126,7 +126,7 @@ class AuthService:
                 await uow.accounts.revoke_family(stored.user_id, stored.family_id, now=now)
                 await uow.commit()
                 raise refusal
-            if await uow.accounts.get_principal(stored.user_id) is None:
+            if await uow.principals.get(stored.user_id) is None:
                 raise refusal
             pair = self._issue(uow, stored.user_id, family_id=stored.family_id)
             await uow.commit()
@@ -144,17 +144,18 @@ class AuthService:
                 await uow.accounts.revoke_family(stored.user_id, stored.family_id, now=self._clock())
                 await uow.commit()
 
-    async def authenticate(self, access_token: str) -> Principal:
-        """The active account an access token speaks for; raises :class:`Unauthenticated`."""
+    def identify(self, access_token: str) -> UUID:
+        """Whom an access token speaks for; raises :class:`Unauthenticated`. The account may have gone since."""
         try:
-            user_id = self._access_tokens().read(access_token, now=self._clock())
+            return self._access_tokens().read(access_token, now=self._clock())
         except InvalidToken:
             raise Unauthenticated("The access token is missing, expired or not ours. Log in again.") from None
+
+    async def authenticate(self, access_token: str) -> Principal:
+        """The active account an access token speaks for; raises :class:`Unauthenticated`."""
+        user_id = self.identify(access_token)
         async with self._database.read_only() as uow:
-            principal = await uow.accounts.get_principal(user_id)
-        if principal is None:
-            raise Unauthenticated("This account no longer exists or is switched off.")
-        return principal
+            return await uow.principals.require(user_id)
 
     async def set_password(self, *, email: str, password: str) -> None:
         """Give an account a new password and end all its sessions; raises :class:`NotFound`."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
-from app.core.errors import InvalidField, NotFound, Unauthenticated
+from app.core.errors import AccountGone, InvalidField, NotFound
 from app.core.ids import new_id
 from app.core.text import is_storable
 from app.db.database import Database, database
@@ -175,6 +175,7 @@ class EnhancedChatService:
                     user_id, request_key.key, fingerprint=request_key.fingerprint, message_id=ids.answer, now=now
                 )
                 if claimed is not None:
+                    await uow.principals.require(user_id)
                     return require_same_request(claimed, request_key)
             turn = None
             while turn is None:
@@ -195,7 +196,7 @@ class EnhancedChatService:
         """The turn, written; ``None`` if something of the account's was reserved or charged since it was read."""
         means = await uow.openings.get_means(user_id, now=now)
         if means is None:
-            raise Unauthenticated("This account no longer exists or is switched off.")
+            raise AccountGone
         limit = self._settings().llm_history_messages
         spot = await find_spot(uow, user_id, place, history=limit)
         preset, preset_notes = await self._read_preset(uow, user_id, question, spot)

@@ -9,8 +9,9 @@ from uuid import UUID
 from app.coordination.coordination import Coordination, coordination
 from app.core.clock import utc_now
 from app.core.config import Settings, get_settings
-from app.core.errors import TooManyRequests
+from app.core.errors import AccountGone, NotFound, TooManyRequests
 from app.db.database import Database, database
+from app.db.repositories.subscriptions import CurrentPlan
 from app.domain.rate_limits import HOUR, QUARTER_HOUR, RatePolicy, RateStanding, requests_per_minute
 
 PLAN_RATE_SECONDS = 5.0
@@ -134,12 +135,18 @@ class RateLimiter:
         rate, good_until = self._plan_rates.get(user_id, (0, 0.0))
         now = self._clock()
         if now >= good_until:
-            async with self._database.read_only() as uow:
-                rate = requests_per_minute((await uow.subscriptions.require_plan(user_id, now=utc_now())).limits)
+            rate = requests_per_minute((await self._plan(user_id)).limits)
             if len(self._plan_rates) >= PLAN_RATES_KEPT:
                 self._plan_rates.clear()
             self._plan_rates[user_id] = rate, now + PLAN_RATE_SECONDS
         return RatePolicy("model", rate)
+
+    async def _plan(self, user_id: UUID) -> CurrentPlan:
+        try:
+            async with self._database.read_only() as uow:
+                return await uow.subscriptions.require_plan(user_id, now=utc_now())
+        except NotFound:
+            raise AccountGone from None
 
 
 def _key(policy: RatePolicy, subject: str) -> str:

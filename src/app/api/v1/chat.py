@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
-from app.api.deps import CacheStats, Chat, CurrentUser, ModelCaller, Seat
+from app.api.deps import AnswerAsker, Asker, CacheStats, Chat, CurrentUser
 from app.api.schemas.cache import CacheStatsRead
 from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
 from app.api.schemas.common import ErrorBody
@@ -16,7 +16,6 @@ from app.domain.prompting import Document
 from app.services.chat_events import encode
 from app.services.chat_turn import Question, RequestKey
 from app.services.generation_hub import AnswerLog
-from app.services.running_answers import AnswerSeat
 
 router = APIRouter(prefix="/chat", tags=["chat"])
 
@@ -37,26 +36,23 @@ _TURN: dict[str, Any] = {
 
 
 @router.post("", **_TURN)
-async def chat(
-    body: ChatBody, seat: Seat, user: ModelCaller, chat: Chat, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def chat(body: ChatBody, asker: AnswerAsker, chat: Chat, idempotency_key: IdempotencyKey = None) -> Response:
     """Ask a question in a conversation. The same ``Idempotency-Key`` again gives the same answer, charged once."""
     answer = await chat.ask(
-        user.id,
+        asker.id,
         body.conversation_id,
         _question(body, body.message),
         streaming=body.stream,
         parent_id=body.parent_id,
         request_key=_request_key(idempotency_key, body),
     )
-    return await _tell(answer, body, seat)
+    return await _tell(answer, body, asker)
 
 
 @router.post("/messages/{message_id}/regenerate", **_TURN)
 async def regenerate(
     message_id: UUID,
-    seat: Seat,
-    user: ModelCaller,
+    asker: AnswerAsker,
     chat: Chat,
     body: AnswerOptions | None = None,
     idempotency_key: IdempotencyKey = None,
@@ -64,37 +60,36 @@ async def regenerate(
     """Answer the question of this message once more; both answers stay."""
     body = body or AnswerOptions()
     answer = await chat.regenerate(
-        user.id,
+        asker.id,
         message_id,
         _question(body, ""),
         streaming=body.stream,
         request_key=_request_key(idempotency_key, body, f"regenerate {message_id}"),
     )
-    return await _tell(answer, body, seat)
+    return await _tell(answer, body, asker)
 
 
 @router.post("/messages/{message_id}/edit", **_TURN)
 async def edit(
     message_id: UUID,
     body: EditBody,
-    seat: Seat,
-    user: ModelCaller,
+    asker: AnswerAsker,
     chat: Chat,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Ask in place of this question, in other words; both stay, each with what follows it."""
     answer = await chat.edit(
-        user.id,
+        asker.id,
         message_id,
         _question(body, body.message),
         streaming=body.stream,
         request_key=_request_key(idempotency_key, body, f"edit {message_id}"),
     )
-    return await _tell(answer, body, seat)
+    return await _tell(answer, body, asker)
 
 
-async def _tell(answer: AnswerLog, body: AnswerOptions, seat: AnswerSeat) -> Response:
-    answer.when_closed(seat.hand_over())
+async def _tell(answer: AnswerLog, body: AnswerOptions, asker: Asker) -> Response:
+    asker.hand_over(answer)
     if body.stream:
         return stream_answer(answer)
     return Response(encode(await answer.wait_for_reply()), media_type="application/json")

@@ -7,7 +7,6 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import RefreshTokenRow, User
-from app.domain.principal import Principal
 
 
 class Accounts:
@@ -25,12 +24,6 @@ class Accounts:
         """The account with this (lower-case) e-mail address."""
         found: User | None = await self._session.scalar(select(User).where(User.email == email))
         return found
-
-    async def get_principal(self, user_id: UUID) -> Principal | None:
-        """The active account behind a token, without loading the whole row into the session."""
-        columns = (User.id, User.email, User.role, User.full_name)
-        row = (await self._session.execute(select(*columns).where(User.id == user_id, User.is_active))).first()
-        return None if row is None else Principal(id=row.id, email=row.email, role=row.role, full_name=row.full_name)
 
     async def lock(self, user_id: UUID) -> None:
         """Let the sessions of an account change one after another: who ends them must see the newest token."""
