@@ -135,7 +135,8 @@ async def test_a_dead_processes_turn_is_closed_and_its_bill_asked_for(
     # As if the process had stopped beating for a minute.
     async with app.services.database.unit_of_work() as uow:
         (lease,) = await uow.quotas.list_held(limit=10)
-        await uow.quotas.extend_leases([(lease.user_id, lease.id)], until=datetime.now(UTC) - timedelta(seconds=1))
+        now = datetime.now(UTC)
+        await uow.quotas.extend_leases([(lease.user_id, lease.id)], now=now, until=now - timedelta(seconds=1))
         await uow.commit()
     await app.services.reconciliation.run_once()
 

@@ -78,11 +78,15 @@ class TokenPrices:
 
 @dataclass(frozen=True, slots=True)
 class TurnAsk:
-    """What a turn would like to hold. Without ``prices`` (unknown) it holds all the money that is left."""
+    """What a turn would like to hold. Without ``prices`` (unknown) it holds all the money that is left.
+
+    ``messages`` is 0 for what the plan does not count as one, such as a title.
+    """
 
     prompt_tokens: int
     max_tokens: int
     prices: TokenPrices | None
+    messages: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def grant_turn(ask: TurnAsk, balance: Balance) -> TurnGrant | Allowance:
 
     Somebody with little left can still ask something short: the answer's length is cut before the turn is refused.
     """
-    if balance.messages.free < 1:
+    if balance.messages.free < ask.messages:
         return balance.messages
     least = min(MIN_ANSWER_TOKENS, ask.max_tokens)
     by_tokens = int(balance.tokens.free) - ask.prompt_tokens
@@ -109,7 +113,9 @@ def grant_turn(ask: TurnAsk, balance: Balance) -> TurnGrant | Allowance:
         return balance.cost
     max_tokens = min(ask.max_tokens, by_tokens, by_cost)
     amounts = Amounts(
-        messages=1, tokens=ask.prompt_tokens + max_tokens, cost_usd=_cost(ask, max_tokens, balance.cost.free)
+        messages=ask.messages,
+        tokens=ask.prompt_tokens + max_tokens,
+        cost_usd=_cost(ask, max_tokens, balance.cost.free),
     )
     return TurnGrant(amounts, max_tokens)
 

@@ -55,9 +55,10 @@ class LeaseKeeper:
             kept = list(self._kept)
             if not kept:
                 return
+            now = self._clock()
             try:
                 async with self._database.unit_of_work() as uow:
-                    await uow.quotas.extend_leases(kept, until=self._quotas.lease_end(self._clock()))
+                    await uow.quotas.extend_leases(kept, now=now, until=self._quotas.lease_end(now))
                     await uow.commit()
             except (SQLAlchemyError, OSError):
                 log.warning("leases.heartbeat_failed", leases=len(kept))

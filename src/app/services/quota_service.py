@@ -16,7 +16,7 @@ from app.db.repositories.openings import Means
 from app.db.repositories.quotas import Counters
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import LATE_BILL, LATE_DISCOUNT
+from app.domain.ledger import HOUSE_KINDS, LATE_BILL, LATE_DISCOUNT
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
@@ -96,6 +96,11 @@ class BilledCall:
     def is_looked_up(self) -> bool:
         """Something of it is still to come."""
         return self.bill_is_to_come or self.discount_is_to_come
+
+    @property
+    def comes_with_its_bill(self) -> bool:
+        """The ledger waits for the bill: nobody is charged for anything of it before."""
+        return self.bill_is_to_come and self.kind in HOUSE_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,17 +270,19 @@ class QuotaService:
         return "expired"
 
     async def _enter(self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, now: datetime) -> None:
-        for call in calls:
-            if call.is_looked_up:
-                await self.queue(uow, lease.user_id, lease.plan, lease.period, call, now=now)
-            if call.messages or not call.bill_is_to_come:
-                await self.record(uow, lease.user_id, lease.plan, lease.period, call, now=now)
+        entries = self._entries(lease.user_id, lease.plan, lease.period, calls, now=now)
+        for row in entries.ledger:
+            await uow.turns.add_usage_event(row)
+        for row in entries.daily:
+            await uow.turns.add_to_daily(row)
+        for row in entries.unbilled:
+            await uow.bills.add_unbilled(row)
 
     def _entries(
         self, user_id: UUID, plan: PlanTier, period: Period, calls: Sequence[BilledCall], *, now: datetime
     ) -> Entries:
-        """The rows that :meth:`_enter` writes."""
-        recorded = [call for call in calls if call.messages or not call.bill_is_to_come]
+        """What the bills of a turn add to the books, and which of them are still to come."""
+        recorded = [call for call in calls if not call.comes_with_its_bill]
         is_daily = self._settings().usage_tracking_enabled
         return Entries(
             ledger=[_ledger_row(user_id, plan, period, call, now) for call in recorded],
@@ -334,8 +341,9 @@ def _unbilled_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCal
         "generation_id": call.generation_id,
         "period_start": period.start,
         "period_end": period.end,
-        "prompt_tokens": call.prompt_tokens,
-        "completion_tokens": call.completion_tokens,
+        # what the ledger has already
+        "prompt_tokens": 0 if call.comes_with_its_bill else call.prompt_tokens,
+        "completion_tokens": 0 if call.comes_with_its_bill else call.completion_tokens,
         "kind": call.kind if call.bill_is_to_come else LATE_DISCOUNT,
         "cache_discount_usd": call.cache_discount_usd,
         "created_at": now,

@@ -89,11 +89,15 @@ class Quotas:
         )
         return ended.first() is not None
 
-    async def extend_leases(self, leases: Collection[tuple[UUID, UUID]], *, until: datetime) -> None:
-        """Let these held leases (user, lease) live on."""
+    async def extend_leases(self, leases: Collection[tuple[UUID, UUID]], *, now: datetime, until: datetime) -> None:
+        """Let these held leases (user, lease) live on. One that ran out stays so: its room may be taken by now."""
         await self._session.execute(
             update(QuotaLease)
-            .where(tuple_(QuotaLease.user_id, QuotaLease.id).in_(leases), QuotaLease.state == "held")
+            .where(
+                tuple_(QuotaLease.user_id, QuotaLease.id).in_(leases),
+                QuotaLease.state == "held",
+                QuotaLease.expires_at > now,
+            )
             .values(expires_at=until)
             .execution_options(synchronize_session=False)
         )
