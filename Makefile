@@ -24,8 +24,9 @@ run: setup ## run the product: the app on http://127.0.0.1:8000 (PORT=, DATA_DIR
 test: setup ## run every test
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
-soak: setup ## the long tests: the app killed in mid-turn many times, rushes on four processes
-	CRASHES=20 QUESTIONS=300 $(BIN)/python -m pytest --timeout 1200 tests/live/test_crash.py tests/live/test_last_messages.py
+soak: setup ## the long tests: the app killed in mid-turn many times, rushes on four processes, histories of leases
+	CRASHES=20 QUESTIONS=300 EXAMPLES=100 $(BIN)/python -m pytest --timeout 1200 \
+	  tests/live/test_crash.py tests/live/test_last_messages.py tests/integration/test_interleavings.py
 
 bench: setup ## CPU of a turn, transactions of the quota, reading a stream
 	$(BIN)/python benchmarks/turns.py

@@ -31,6 +31,8 @@ from hypothesis.stateful import (
 from app.core.clock import utc_now
 from app.core.errors import QuotaExceeded
 from app.core.ids import new_id
+from app.db.repositories.closings import MessageEnd
+from app.db.repositories.openings import Opening
 from app.domain.ledger import Difference, LedgerLine, compare, project
 from app.domain.periods import Period
 from app.domain.plans import PlanTier
@@ -147,15 +149,15 @@ class Interleavings(RuleBasedStateMachine):
     # the account
 
     @initialize(
-        messages=st.sampled_from([3, 2, 6, 0]),
-        tokens=st.sampled_from([150, 5_000, 50_000, 0]),
-        cents=st.sampled_from([50, 5, 0]),
+        messages=st.sampled_from([4, 2, 6, 3, 0]),
+        tokens=st.sampled_from([50_000, 5_000, 20_000, 1_000, 150, 0]),
+        cents=st.sampled_from([90, 50, 20, 5, 0]),
     )
     def join(self, messages: int, tokens: int, cents: int) -> None:
         self.limits = Amounts(messages=messages, tokens=tokens, cost_usd=Decimal(cents) / 1_000)
-        (self.user_id,) = self.run(self._join())
+        ((self.user_id, self.conversation_id),) = self.run(self._join())
 
-    async def _join(self) -> UUID:
+    async def _join(self) -> tuple[UUID, UUID]:
         user = await self.services.auth.register(
             email=f"{new_id()}@example.com", password="long enough", plan=PlanTier.PREMIUM
         )
@@ -167,7 +169,7 @@ class Interleavings(RuleBasedStateMachine):
         async with self.services.database.unit_of_work() as uow:
             await uow.overrides.put(user.id, limits, reason="test", expires_at=None, now=self.now())
             await uow.commit()
-        return user.id
+        return user.id, (await self.services.conversations.create(user.id)).id
 
     # the steps
 
@@ -178,10 +180,14 @@ class Interleavings(RuleBasedStateMachine):
         max_tokens=st.sampled_from([1, 40, 500]),
         are_priced=st.booleans(),
         messages=st.sampled_from([1, 1, 0]),
+        locking=st.integers(0, 4),
     )
-    def reserve(self, many: int, prompt_tokens: int, max_tokens: int, are_priced: bool, messages: int) -> Any:
+    def reserve(
+        self, many: int, prompt_tokens: int, max_tokens: int, are_priced: bool, messages: int, locking: int
+    ) -> Any:
+        """Some take the month's lock first, the others write only if nothing has changed since they read."""
         ask = TurnAsk(prompt_tokens, max_tokens, PRICES if are_priced else None, messages=messages)
-        outcomes = self.run(*(self._reserve(ask) for _ in range(many)))
+        outcomes = self.run(*(self._reserve(ask) if n < locking else self._open(ask) for n in range(many)))
         taken = [each for each in outcomes if isinstance(each, Held)]
         self.held += taken
         for refusal in outcomes:
@@ -197,6 +203,25 @@ class Interleavings(RuleBasedStateMachine):
             await uow.commit()
         return Held(lease, now + timedelta(seconds=LEASE_SECONDS))
 
+    async def _open(self, ask: TurnAsk) -> Held:
+        now, message_id = self.now(), new_id()
+        async with self.services.database.statement_by_statement() as uow:
+            opening = Opening.OVERTAKEN
+            while opening is Opening.OVERTAKEN:
+                means = await uow.openings.get_means(self.user_id, now=now)
+                assert means is not None
+                lease = self.quotas.grant(self.user_id, means, ask, message_id=message_id)
+                opening = await uow.openings.write(
+                    means,
+                    lease=self.quotas.lease_row(lease, model=MODEL, now=now),
+                    conversation_id=self.conversation_id,
+                    conversation={"updated_at": now},
+                    messages=[],
+                )
+            await uow.commit()
+        assert opening is Opening.WRITTEN
+        return Held(lease, now + timedelta(seconds=LEASE_SECONDS))
+
     def _is_justified(self, refusal: QuotaExceeded, ask: TurnAsk) -> None:
         """After all that ran beside it, what was refused would still not fit."""
         used, reserved = self._counted()
@@ -210,11 +235,13 @@ class Interleavings(RuleBasedStateMachine):
         free = getattr(self.limits, name) - getattr(used, name) - getattr(reserved, name)
         assert free < needed[meter], (meter, free, needed)
 
-    @rule(held=leases, times=st.integers(1, 3))
-    def settle(self, held: Held, times: int) -> None:
+    @rule(held=leases, times=st.integers(1, 3), in_steps=st.integers(0, 3))
+    def settle(self, held: Held, times: int, in_steps: int) -> None:
         """Close a turn, perhaps several times at once, also after it ended or ran out."""
         call = self._billed(held)
-        outcomes = self.run(*(self._settle(held, call) for _ in range(times)))
+        outcomes = self.run(
+            *(self._settle(held, call) if n < in_steps else self._close_at_once(held, call) for n in range(times))
+        )
         assert Counter(outcomes)[True] == (held.state != "over")
         self._close(held, call)
 
@@ -222,7 +249,7 @@ class Interleavings(RuleBasedStateMachine):
     def settle_without_a_bill(self, held: Held) -> None:
         """The answer came, its cost will be told later."""
         call = replace(self._billed(held), cost_usd=None)
-        assert self.run(self._settle(held, call)) == [held.state != "over"]
+        assert self.run(self._close_at_once(held, call)) == [held.state != "over"]
         self._close(held, call)
 
     @rule(held=leases, times=st.integers(1, 2), is_billed=st.booleans())
@@ -354,6 +381,14 @@ class Interleavings(RuleBasedStateMachine):
             settled = await self.quotas.settle(uow, held.lease, call, now=self.now())
             await uow.commit()
         return settled
+
+    async def _close_at_once(self, held: Held, call: BilledCall) -> bool:
+        """As a turn is closed: in one statement where the lease is held, else step by step."""
+        end = MessageEnd(message_id=held.lease.message_id, values={"status": "completed"}, attempts=[])
+        async with self.services.database.statement_by_statement() as uow:
+            is_closed = await self.quotas.settle_at_once(uow, held.lease, call, end=end, now=self.now())
+            await uow.commit()
+        return is_closed or await self._settle(held, call)
 
     async def _release(self, held: Held, lost: BilledCall) -> None:
         async with self.services.database.unit_of_work() as uow:

@@ -168,6 +168,19 @@ async def test_calls_that_gave_no_answer_are_in_the_ledger_but_not_on_the_person
     assert (event.kind, event.cost_usd, event.messages) == ("lost_attempt", Decimal("0.5"), 0)
 
 
+async def test_savings_wait_for_the_bill_that_tells_them(bench: Bench) -> None:
+    lease = await bench.reserve()
+    async with bench.database.unit_of_work() as uow:
+        await bench.quotas.settle(uow, lease, make_call(cost_usd=None), now=NOW)
+        await uow.commit()
+
+    usage = await bench.usage()
+    assert (usage.balance.tokens.used, usage.cache_savings_usd) == (120, 0)
+    async with bench.database.read_only() as uow:
+        event = (await uow._session.scalars(select(UsageEvent))).one()
+    assert event.cache_discount_usd is None
+
+
 async def test_parallel_settlements_lose_nothing(bench: Bench) -> None:
     leases = [await bench.reserve() for _ in range(30)]
 

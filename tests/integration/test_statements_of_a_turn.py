@@ -67,7 +67,7 @@ async def test_reserving_and_settling_cost_the_same_after_two_messages_and_after
         assert len(request["body"]["messages"]) == length + 2  # the mode's words, the past, the question
 
     assert counts[2] == counts[500]
-    assert len(counts[2]) > 5
+    assert counts[2]
 
 
 async def test_a_long_month_does_not_make_reserving_dearer(services: Services) -> None:
