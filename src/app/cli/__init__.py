@@ -5,7 +5,7 @@ import sys
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from app.cli import doctor, ledger, models, server, subscriptions, users
+from app.cli import cache, doctor, ledger, models, server, subscriptions, users
 from app.core.config import ConfigurationError
 from app.core.errors import AppError
 from app.demo import DemoRefused
@@ -22,6 +22,7 @@ users.app.command("override")(subscriptions.override)
 app.add_typer(users.app, name="users")
 app.add_typer(subscriptions.plans, name="plans")
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(ledger.leases, name="leases")
 

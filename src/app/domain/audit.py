@@ -36,3 +36,4 @@ class Action(StrEnum):
     LIST_USERS = "users.list"
     READ_USER = "users.read"
     LIST_AUDIT = "audit.list"
+    READ_PRESET = "presets.read"

@@ -11,6 +11,7 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import ModelPreset
 from app.db.unit_of_work import UnitOfWork
+from app.domain.audit import Action, Actor
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 
 
@@ -74,6 +75,14 @@ class PresetsService:
         """The account's own presets, newest first."""
         async with self._database.read_only() as uow:
             return await uow.presets.list_owned(user_id)
+
+    async def read_any(self, actor: Actor, preset_id: UUID) -> ModelPreset:
+        """Anybody's preset, for operators; that it was looked at stands in the audit log."""
+        async with self._database.unit_of_work() as uow:
+            preset = await uow.presets.require_any(preset_id)
+            await uow.audit.record(actor, Action.READ_PRESET, now=self._clock(), user_id=preset.user_id)
+            await uow.commit()
+        return preset
 
     async def duplicate(self, user_id: UUID, preset_id: UUID) -> ModelPreset:
         """A private copy of one's own or a public preset, under the first free slug; it remembers its origin."""

@@ -46,6 +46,13 @@ class Presets:
             raise NotFound(f"No preset {str(preset_id)!r}.")
         return preset
 
+    async def require_any(self, preset_id: UUID) -> ModelPreset:
+        """Anybody's preset, for operators; raises :class:`NotFound`."""
+        preset: ModelPreset | None = await self._session.scalar(select(ModelPreset).where(ModelPreset.id == preset_id))
+        if preset is None:
+            raise NotFound(f"No preset {str(preset_id)!r}.")
+        return preset
+
     async def get_readable(self, user_id: UUID, preset_id: UUID) -> ModelPreset | None:
         """A preset of one's own, or a public one."""
         readable = or_(ModelPreset.user_id == user_id, ModelPreset.is_public)
