@@ -134,7 +134,10 @@ async def test_older_messages_left_out_are_told_not_hidden(serve_app: Serve, joi
 
     events = await person.stream(conversation_id)
 
-    assert (events[1].name, events[1].data) == ("context.trimmed", {"kept_messages": 2})
+    assert events[1].name == "context.trimmed"
+    counts = {"kept_messages": 2, "summarised_messages": 0, "left_out_messages": 2}
+    assert events[1].data == counts | {"tokens": events[1].data["tokens"]}
+    assert "2 earlier messages were left out: there was no room for them." in events[-1].data["notes"]
 
 
 async def test_a_stopping_server_hands_over_what_it_has(

@@ -12,11 +12,13 @@ from sqlalchemy import event, text
 from app.core.ids import new_id
 from app.db.database import Database
 from app.db.models import Conversation, User
+from app.db.repositories.branches import PastMessage, Reach
 from app.domain.principal import Role
 from tests.support.conversations import add_branch
 
 pytestmark = pytest.mark.anyio
 LENGTH = 103
+REACH = Reach(messages=LENGTH, tokens=200_000, whole=200_000)
 
 
 async def begin(database: Database) -> tuple[UUID, UUID]:
@@ -46,8 +48,10 @@ async def begin_large(database: Database) -> tuple[UUID, UUID, list[UUID]]:
     """A conversation of 10,000 messages: a trunk of 4,000, and on it two branches; the ids of the active one."""
     user_id, conversation_id = await begin(database)
     trunk = await add_branch(database, user_id, conversation_id, messages=4_000, text="Trunk")
-    await add_branch(database, user_id, conversation_id, messages=3_000, after=trunk[1_999], text="Left")
-    active = await add_branch(database, user_id, conversation_id, messages=3_000, after=trunk[-1], text="Right")
+    await add_branch(database, user_id, conversation_id, messages=3_000, after=trunk[1_999], text="Left", depth=2_000)
+    active = await add_branch(
+        database, user_id, conversation_id, messages=3_000, after=trunk[-1], text="Right", depth=4_000
+    )
     async with database.unit_of_work() as uow:
         await uow._session.execute(text("ANALYZE"))
         await uow.commit()
@@ -66,7 +70,7 @@ async def explain(database: Database, user_id: UUID, conversation_id: UUID) -> s
     event.listen(engine, "before_cursor_execute", note)
     prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN (ANALYZE, FORMAT JSON) "
     async with database.read_only() as uow:
-        await uow.branches.get_active(user_id, conversation_id, length=LENGTH)
+        await uow.branches.get_active(user_id, conversation_id, reach=REACH)
         ((statement, parameters),) = seen
         rows = (await uow._connection.exec_driver_sql(prefix + statement, parameters)).all()
     event.remove(engine, "before_cursor_execute", note)
@@ -77,20 +81,18 @@ async def test_the_end_of_a_branch_is_read_without_looking_at_the_rest(database:
     user_id, conversation_id, ids = await begin_large(database)
 
     async with database.read_only() as uow:
-        branch = await uow.branches.get_active(user_id, conversation_id, length=LENGTH)
+        branch = await uow.branches.get_active(user_id, conversation_id, reach=REACH)
     assert branch is not None
     assert [each.id for each in branch.messages] == ids[-LENGTH:]
 
     plan = await explain(database, user_id, conversation_id)
     if database.engine.dialect.name == "sqlite":
         assert "SCAN messages" not in plan, plan
-        assert plan.count("SEARCH messages") == 2, plan
-        assert (
-            re.findall(r"SEARCH messages\S* (?:AS \S+ )?USING INDEX (\S+)", plan) == ["sqlite_autoindex_messages_1"] * 2
-        )
+        searches = re.findall(r"SEARCH messages\S* USING (.*\))", plan)
+        assert set(searches) == {"INDEX sqlite_autoindex_messages_1 (user_id=? AND id=?)"}, plan
         return
     (node,) = json.loads(plan)
-    assert rows_read(node["Plan"], "messages") <= LENGTH + 1, plan
+    assert rows_read(node["Plan"], "messages") == LENGTH, plan
     assert index_names(node["Plan"], "messages") == {"pk_messages"}, plan
 
 
@@ -103,6 +105,75 @@ def rows_read(node: dict[str, Any], table: str) -> float:
 def index_names(node: dict[str, Any], table: str) -> set[str]:
     own = {node.get("Index Name", "none")} if node.get("Relation Name") == table else set()
     return own.union(*(index_names(each, table) for each in node.get("Plans", [])))
+
+
+async def test_no_more_is_read_than_the_reach_allows(database: Database) -> None:
+    user_id, conversation_id = await begin(database)
+    ids = await add_branch(database, user_id, conversation_id, messages=200)
+
+    async with database.read_only() as uow:
+        by_tokens = await uow.branches.get_active(
+            user_id, conversation_id, reach=Reach(messages=1_000, tokens=300, whole=0)
+        )
+        everything = await uow.branches.get_active(
+            user_id, conversation_id, reach=Reach(messages=1_000, tokens=300_000, whole=0)
+        )
+    assert by_tokens is not None
+    assert everything is not None
+    assert [each.id for each in by_tokens.messages] == ids[-31:]
+    assert [each.id for each in everything.messages] == ids
+
+
+async def test_reading_ends_at_a_summary_unless_everything_fits(database: Database) -> None:
+    user_id, conversation_id = await begin(database)
+    ids = await add_branch(database, user_id, conversation_id, messages=100)
+    await add_summary(database, user_id, conversation_id, ids[79])
+
+    async def read(whole: int) -> list[PastMessage]:
+        async with database.read_only() as uow:
+            reach = Reach(messages=1_000, tokens=5_000, whole=whole)
+            branch = await uow.branches.get_active(user_id, conversation_id, reach=reach)
+        assert branch is not None
+        return list(branch.messages)
+
+    short, whole = await read(989), await read(990)  # the last message begins behind 990 tokens
+    assert [each.id for each in short] == ids[79:]
+    assert [each.id for each in whole] == ids
+    assert [each.summary for each in short if each.summary] == ["In short."]
+    assert [each.summary for each in whole if each.summary] == ["In short."]
+
+
+async def test_of_two_summaries_of_the_same_messages_the_first_stays(database: Database) -> None:
+    user_id, conversation_id = await begin(database)
+    ids = await add_branch(database, user_id, conversation_id, messages=4)
+
+    assert await add_summary(database, user_id, conversation_id, ids[1])
+    assert not await add_summary(database, user_id, conversation_id, ids[1])
+    async with database.read_only() as uow:
+        shown = await uow.branches.list_active(user_id, conversation_id)
+        everything = await uow.branches.list_all(user_id, conversation_id)
+        siblings = await uow.branches.list_siblings(user_id, conversation_id)
+    assert [each.role for each in shown] == ["user", "assistant", "summary", "user", "assistant"]
+    assert len(everything) == 5
+    assert siblings == {}
+
+
+async def add_summary(database: Database, user_id: UUID, conversation_id: UUID, message_id: UUID) -> bool:
+    row = {
+        "user_id": user_id,
+        "id": new_id(),
+        "conversation_id": conversation_id,
+        "parent_id": message_id,
+        "role": "summary",
+        "status": "completed",
+        "content": "In short.",
+        "created_at": datetime.now(UTC),
+        "is_provisional": False,
+    }
+    async with database.unit_of_work() as uow:
+        added = await uow.branches.add_summary(row)
+        await uow.commit()
+    return added
 
 
 async def test_siblings_are_those_who_share_a_parent(database: Database) -> None:
@@ -127,8 +198,8 @@ async def test_a_branch_of_somebody_else_is_not_there(database: Database) -> Non
     stranger_id, _ = await begin(database)
 
     async with database.read_only() as uow:
-        assert await uow.branches.get_active(stranger_id, conversation_id, length=5) is None
-        assert await uow.branches.get_through(stranger_id, ids[-1], length=5) is None
-        assert await uow.branches.get_ending_at(stranger_id, conversation_id, ids[-1], length=5) is None
+        assert await uow.branches.get_active(stranger_id, conversation_id, reach=REACH) is None
+        assert await uow.branches.get_through(stranger_id, ids[-1], reach=REACH) is None
+        assert await uow.branches.get_ending_at(stranger_id, conversation_id, ids[-1], reach=REACH) is None
         assert await uow.branches.list_active(stranger_id, conversation_id) == []
         assert await uow.branches.list_children(stranger_id, conversation_id) == {}

@@ -19,8 +19,13 @@ async def add_branch(
     messages: int,
     after: UUID | None = None,
     text: str = "Message",
+    depth: int = 0,
+    tokens_each: int = 10,
 ) -> list[UUID]:
-    """Questions and answers in turn behind ``after``; the last one is the active message. Their ids in order."""
+    """Questions and answers in turn behind ``after``; the last one is the active message. Their ids in order.
+
+    ``depth`` is that of the first one; each counts as ``tokens_each`` tokens.
+    """
     conversation_id, now = UUID(str(conversation_id)), datetime.now(UTC)
     ids = [new_id() for _ in range(messages)]
     rows: list[dict[str, Any]] = [
@@ -34,6 +39,8 @@ async def add_branch(
             "content": f"{text} {index}",
             "created_at": now,
             "is_provisional": False,
+            "depth": depth + index,
+            "tokens_before": (depth + index) * tokens_each,
         }
         for index, message_id in enumerate(ids)
     ]

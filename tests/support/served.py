@@ -35,7 +35,10 @@ class ServedApp:
 
 
 def make_settings(*, database_url: str, data_dir: Path, openrouter_url: str, **changes: Any) -> Settings:
-    """Settings for tests: quick password hashes, no ``.env``, nobody refused for haste; ``changes`` win."""
+    """Settings for tests: quick password hashes, no ``.env``, nobody refused for haste, no call that nobody asked for.
+
+    ``changes`` win.
+    """
     defaults: dict[str, Any] = {
         "_env_file": None,
         "database_url": database_url,
@@ -52,6 +55,8 @@ def make_settings(*, database_url: str, data_dir: Path, openrouter_url: str, **c
         "login_failures_per_address": 1_000_000,
         "registrations_per_hour_per_address": 1_000_000,
         "log_level": "ERROR",
+        "auto_title": False,
+        "summarise_context": False,
     }
     return load_settings(**(defaults | changes))
 

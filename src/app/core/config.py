@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     llm_model: str = Field(default="anthropic/claude-3.5-sonnet", min_length=1)
     llm_free_model: str = "openai/gpt-4o-mini"
     llm_title_model: str = Field(default="openai/gpt-4o-mini", min_length=1)
+    llm_summary_model: str = Field(default="openai/gpt-4o-mini", min_length=1)
+    auto_title: bool = True
+    summarise_context: bool = True
     advanced_model_output_usd_per_m: Decimal = Field(default=Decimal(5), ge=0)
     llm_temperature: float = Field(default=0.7, ge=0, le=2)
     llm_max_tokens: int = Field(default=4096, ge=1, le=1_000_000)

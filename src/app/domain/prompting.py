@@ -1,7 +1,7 @@
 """Puts a prompt together: what never changes first, what is new last, so that the front can be cached."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
@@ -12,8 +12,8 @@ from app.core.text import storable
 WireMessage = dict[str, Any]
 PartKind = Literal["system", "rag", "history", "user"]
 """What a part of a prompt is: `rag` are documents given with one question, `user` that question."""
-_OUR_TAGS = re.compile(r"<(?=\s*/?\s*documents?\b)", re.IGNORECASE)
-"""Where a text would open or close a document: it must not speak outside its own."""
+_OUR_TAGS = re.compile(r"<(?=\s*/?\s*(?:documents?|summary)\b)", re.IGNORECASE)
+"""Where a text would open or close a document or a summary: it must not speak outside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,20 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One earlier message as history needs it; ``answers`` is the message it replies to."""
+    """One earlier message as history needs it; ``answers`` is the message it replies to.
+
+    ``depth`` counts the messages before it on its branch, ``tokens_before`` their tokens; ``summary`` stands for it and
+    all of them.
+    """
 
     id: UUID
     answers: UUID | None
     role: str
     content: str
     is_usable: bool
+    depth: int = 0
+    tokens_before: int = 0
+    summary: str | None = None
 
 
 def select_history(said: Sequence[Said]) -> list[WireMessage]:
@@ -50,37 +57,50 @@ def select_history(said: Sequence[Said]) -> list[WireMessage]:
     ]
 
 
-def fit_history(
-    history: Sequence[WireMessage], room: int, tokens_of: Callable[[WireMessage], int]
-) -> Sequence[WireMessage]:
-    """The newest question-and-answer pairs that fit into ``room`` tokens, oldest first."""
-    kept = len(history)
-    while kept >= 2:
-        room -= tokens_of(history[kept - 1]) + tokens_of(history[kept - 2])
-        if room < 0:
-            break
-        kept -= 2
-    return history[kept:]
-
-
 def build_messages(
-    *, system_prompt: str, history: Iterable[WireMessage], question: str, documents: Sequence[Document] = ()
+    *,
+    system_prompt: str,
+    history: Sequence[WireMessage],
+    question: str,
+    documents: Sequence[Document] = (),
+    summary: str = "",
 ) -> list[WireMessage]:
     """System prompt, history, then the newest turn with its documents in front of the question.
 
-    Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached.
+    Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached. A
+    summary stands right behind the system prompt, in front of the first question that goes along: it keeps its place.
     """
     newest: Any = question
     if documents:
-        newest = [{"type": "text", "text": text} for text in (_quote(documents) + "\n\n", question)]
-    return [{"role": "system", "content": system_prompt}, *history, {"role": "user", "content": newest}]
+        newest = [_text(_quote(documents) + "\n\n"), _text(question)]
+    turns = [*history, {"role": "user", "content": newest}]
+    if summary:
+        first = turns[0]["content"]
+        parts = first if isinstance(first, list) else [_text(first)]
+        turns[0] = {**turns[0], "content": [_text(_remember(summary) + "\n\n"), *parts]}
+    return [{"role": "system", "content": system_prompt}, *turns]
 
 
-def kinds_of(history: Sequence[WireMessage], documents: Sequence[Document] = ()) -> list[list[PartKind]]:
+def kinds_of(
+    history: Sequence[WireMessage], documents: Sequence[Document] = (), summary: str = ""
+) -> list[list[PartKind]]:
     """What each part of the messages of ``build_messages`` is."""
     newest: list[PartKind] = ["rag", "user"] if documents else ["user"]
     earlier: list[list[PartKind]] = [["history"] for _ in history]
-    return [["system"], *earlier, newest]
+    turns = [*earlier, newest]
+    if summary:
+        turns[0] = ["history", *turns[0]]
+    return [["system"], *turns]
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _remember(summary: str) -> str:
+    return (
+        f"<summary>\nWhat was said in this conversation before, in short:\n{_OUR_TAGS.sub('&lt;', summary)}\n</summary>"
+    )
 
 
 def _quote(documents: Sequence[Document]) -> str:

@@ -13,6 +13,7 @@ from app.services.auth_service import AuthService, auth_service
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
+from app.services.follow_ups import FollowUps, follow_ups
 from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.models_service import ModelsService, models_service
@@ -24,7 +25,10 @@ from app.services.rate_limiter import RateLimiter, rate_limiter
 from app.services.reconciliation_service import ReconciliationService, reconciliation_service
 from app.services.repeated_requests import RepeatedRequests
 from app.services.running_answers import RunningAnswers, running_answers
+from app.services.side_calls import SideCalls
 from app.services.subscription_service import SubscriptionService, subscription_service
+from app.services.summaries import Summaries
+from app.services.titles import Titles
 from app.services.turn_runner import TurnRunner
 
 
@@ -39,6 +43,7 @@ class Services:
     running: RunningAnswers
     openrouter: OpenRouterService
     hub: GenerationHub
+    follow_ups: FollowUps
     leases: LeaseKeeper
     admin: AdminService
     auth: AuthService
@@ -61,6 +66,7 @@ class Services:
             running=running_answers,
             openrouter=openrouter_service,
             hub=generation_hub,
+            follow_ups=follow_ups,
             admin=admin_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
@@ -88,6 +94,12 @@ class Services:
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
         hub = GenerationHub()
+        side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, clock=clock)
+        titles = Titles(settings=read_settings, database=database, calls=side_calls)
+        summaries = Summaries(
+            settings=read_settings, database=database, openrouter=openrouter, calls=side_calls, clock=clock
+        )
+        follow_ups = FollowUps(settings=read_settings, titles=titles, summaries=summaries)
         return cls(
             settings=settings,
             database=database,
@@ -96,6 +108,7 @@ class Services:
             running=RunningAnswers(settings=read_settings, coordination=coordination),
             openrouter=openrouter,
             hub=hub,
+            follow_ups=follow_ups,
             leases=leases,
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
@@ -108,16 +121,11 @@ class Services:
                 gates=gates,
                 runner=TurnRunner(database=database, openrouter=openrouter, quotas=quotas, leases=leases, clock=clock),
                 repeated=RepeatedRequests(database=database, hub=hub),
+                follow_ups=follow_ups,
                 hub=hub,
                 clock=clock,
             ),
-            conversations=ConversationService(
-                settings=read_settings,
-                database=database,
-                openrouter=openrouter,
-                quotas=quotas,
-                clock=clock,
-            ),
+            conversations=ConversationService(database=database, openrouter=openrouter, titles=titles, clock=clock),
             models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
             reconciliation=ReconciliationService(
@@ -129,6 +137,7 @@ class Services:
     async def aclose(self) -> None:
         """Let running answers finish within the grace time, then close connections."""
         await self.hub.drain(self.settings.shutdown_grace_seconds)
+        await self.follow_ups.drain(self.settings.shutdown_grace_seconds)
         await self.leases.aclose()
         await self.openrouter.aclose()
         await self.coordination.aclose()

@@ -14,7 +14,7 @@ from app.openrouter.route_run import RouteEvent
 from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
-from app.services.chat_turn import Turn, milliseconds
+from app.services.chat_turn import TrimmedContext, Turn, milliseconds
 from app.services.model_call import ChatResult, ModelCallFailed, tell_attempt
 
 
@@ -76,10 +76,13 @@ class AttemptFailed(ChatEvent, frozen=True, kw_only=True):
 
 
 class ContextTrimmed(ChatEvent, frozen=True, kw_only=True):
-    """Older messages were left out of the prompt."""
+    """Older messages did not go along as they were said; ``tokens`` is the length of the prompt, estimated."""
 
     name = "context.trimmed"
     kept_messages: int
+    summarised_messages: int
+    left_out_messages: int
+    tokens: int
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +180,16 @@ def started(turn: Turn) -> MessageStarted:
         user_message_id=turn.user_message_id,
         conversation_id=turn.conversation_id,
         model=turn.planned.request.model,
+    )
+
+
+def trimmed(context: TrimmedContext) -> ContextTrimmed:
+    """The event that tells of earlier messages that are not sent as they were said."""
+    return ContextTrimmed(
+        kept_messages=context.kept_messages,
+        summarised_messages=context.summarised_messages,
+        left_out_messages=context.left_out_messages,
+        tokens=context.tokens,
     )
 
 

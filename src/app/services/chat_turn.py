@@ -9,6 +9,7 @@ from uuid import UUID
 from app.core.ids import new_id
 from app.core.text import storable
 from app.db.repositories.branches import PastMessage
+from app.domain.context_window import Room
 from app.domain.prompting import Document
 from app.openrouter.attempts import Attempt
 from app.openrouter.cache_accounts import CacheAccount
@@ -49,6 +50,16 @@ class RequestKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrimmedContext:
+    """Earlier messages: how many are sent as they were, how many as a summary, how many not; tokens of the prompt."""
+
+    kept_messages: int
+    summarised_messages: int
+    left_out_messages: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """An open turn: what was written and held in *open*, and what will be sent."""
 
@@ -60,12 +71,20 @@ class Turn:
     message_id: UUID
     is_asked_anew: bool
     """The question stood there before: only the answer is new."""
+    depth: int
+    """How many messages come before the question on its branch."""
+    tokens_before: int
+    """How long those are in a prompt."""
+    question_tokens: int
     created_at: datetime
     lease: Lease
     planned: PlannedCompletion
     request_key: RequestKey | None
-    kept_messages: int | None
-    """How many earlier messages are sent, when older ones were left out."""
+    trimmed: TrimmedContext | None
+    """What became of earlier messages that do not go along as they were said."""
+    room: Room
+    """What the window leaves for earlier messages."""
+    is_untitled: bool
 
 
 def cached_calls(past: Sequence[PastMessage]) -> list[CachedCall]:
@@ -87,6 +106,9 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "model": None,
         "preset_id": None,
         "is_provisional": False,
+        "depth": turn.depth,
+        "tokens_before": turn.tokens_before,
+        "notes": [],
     }
     pending = {
         **shared,
@@ -98,6 +120,9 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "model": turn.planned.request.model,
         "preset_id": question.preset_id,
         "is_provisional": False,
+        "depth": turn.depth + 1,
+        "tokens_before": turn.tokens_before + turn.question_tokens,
+        "notes": list(turn.planned.route.notes),
     }
     return [pending] if turn.is_asked_anew else [asked, pending]
 
@@ -113,6 +138,7 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
     return ending_values("completed", result.content, now) | {
         "reasoning": storable(result.completion.reasoning) or None,
         "finish_reason": result.finish_reason,
+        "notes": list(result.notes),
         "provider": result.provider,
         "generation_id": attempt.generation_id,
         "first_token_ms": milliseconds(attempt.first_token_seconds),

@@ -1,37 +1,21 @@
 """Conversations: create, list, read, rename, delete, and give a title."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from app.core.clock import Clock, utc_now
-from app.core.config import Settings, get_settings
 from app.core.errors import InvalidField
 from app.core.ids import new_id
 from app.db.database import Database, database
-from app.db.models import Conversation, Message
+from app.db.models import Conversation
 from app.db.repositories.conversations import ConversationPosition
 from app.domain.modes import DEFAULT_MODE, MODES
-from app.domain.periods import period_containing
-from app.domain.prompting import clean_title, title_from
-from app.services.model_call import ChatResult, ModelCallFailed
-from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
-from app.services.quota_service import BilledCall, QuotaService, quota_service
-
-log = structlog.get_logger(__name__)
-
-TITLE_MAX_TOKENS = 32
-TITLE_SOURCE_MESSAGES = 4
-TITLE_SOURCE_CHARS = 2_000
-TITLE_INSTRUCTION = (
-    "Give this conversation a title of at most six words, in the language of its first message. "
-    "Answer with the title alone: no quotation marks, no full stop."
-)
+from app.services.openrouter_service import OpenRouterService, openrouter_service
+from app.services.titles import Titles, titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,8 @@ class ConversationWithMessages:
 
     def siblings_of(self, message: Any) -> Sequence[UUID]:
         """The messages with the same parent, itself among them, oldest first."""
-        return self.siblings.get(message.parent_id) or (message.id,)
+        alone = (message.id,)
+        return alone if message.role == "summary" else self.siblings.get(message.parent_id, alone)
 
 
 class ConversationService:
@@ -62,16 +47,14 @@ class ConversationService:
     def __init__(
         self,
         *,
-        settings: Callable[[], Settings],
         database: Database,
         openrouter: OpenRouterService,
-        quotas: QuotaService,
+        titles: Titles,
         clock: Clock = utc_now,
     ) -> None:
-        self._settings = settings
         self._database = database
         self._openrouter = openrouter
-        self._quotas = quotas
+        self._titles = titles
         self._clock = clock
 
     async def create(self, user_id: UUID, *, title: str | None = None, mode: str = DEFAULT_MODE) -> Conversation:
@@ -137,67 +120,13 @@ class ConversationService:
 
     async def generate_title(self, user_id: UUID, conversation_id: UUID) -> Conversation:
         """Let a cheap model name the conversation; its first words serve where no model answers."""
-        async with self._database.read_only() as uow:
-            await uow.conversations.require(user_id, conversation_id)
-            first = await uow.conversations.list_first_messages(user_id, conversation_id, limit=TITLE_SOURCE_MESSAGES)
-        asks = bool(first) and await self._may_ask(user_id)
-        title = await self._ask_for_title(user_id, first) if asks else ""
-        return await self.update(user_id, conversation_id, title=title or title_from(first[0].content if first else ""))
+        title = await self._titles.find(user_id, conversation_id)
+        return await self.update(user_id, conversation_id, title=title)
 
     async def aclose(self) -> None:
         """Close the connections to OpenRouter and the database; a later call opens them anew."""
         await self._openrouter.aclose()
         await self._database.close()
-
-    async def _ask_for_title(self, user_id: UUID, messages: Sequence[Message]) -> str:
-        said = "\n\n".join(f"{each.role}: {each.content[:TITLE_SOURCE_CHARS]}" for each in messages)
-        try:
-            result = await self._openrouter.chat_completion(
-                messages=[{"role": "user", "content": f"{said}\n\n{TITLE_INSTRUCTION}"}],
-                model=self._settings().llm_title_model,
-                fallback_models=(),  # a title is not worth a dearer model
-                user_id=user_id,
-                enable_caching=False,
-                temperature=0.3,
-                max_tokens=TITLE_MAX_TOKENS,
-            )
-        except (ModelCallFailed, NotConfigured, InvalidField) as error:
-            log.warning("title.fallback", error_code=error.code)
-            return ""
-        await self._record_cost(user_id, result)
-        return clean_title(result.content)
-
-    async def _may_ask(self, user_id: UUID) -> bool:
-        """A title counts as no message, but its money is the account's: whose month is spent gets the first words."""
-        async with self._database.read_only() as uow:
-            usage = await self._quotas.usage(uow, user_id, now=self._clock())
-        return usage.balance.cost.free > 0 and usage.balance.tokens.free > 0
-
-    async def _record_cost(self, user_id: UUID, result: ChatResult) -> None:
-        now = self._clock()
-        async with self._database.unit_of_work() as uow:
-            plan = await uow.subscriptions.require_plan(user_id, now=now)
-            period = period_containing(plan.anchor_at, now)
-            await self._quotas.charge(uow, user_id, plan.limits.plan, period, _title_call(result), now=now)
-            await uow.commit()
-
-
-def _title_call(result: ChatResult) -> BilledCall:
-    usage = result.usage
-    return BilledCall(
-        attempt_id=new_id(),
-        kind="title",
-        message_id=None,
-        model=result.model,
-        provider=result.provider,
-        generation_id=result.completion.generation_id,
-        prompt_tokens=usage.prompt_tokens or 0,
-        completion_tokens=usage.completion_tokens or 0,
-        cached_tokens_read=usage.cached_tokens or 0,
-        cached_tokens_write=usage.cache_write_tokens or 0,
-        cost_usd=usage.cost,
-        cache_discount_usd=result.cache_discount_usd,
-    )
 
 
 def _newest_end(message_id: UUID, children: Mapping[UUID | None, Sequence[UUID]]) -> UUID:
@@ -231,9 +160,4 @@ def _read_cursor(cursor: str) -> ConversationPosition:
         raise InvalidField("cursor", "use the next_cursor of the page before.") from None
 
 
-conversation_service = ConversationService(
-    settings=get_settings,
-    database=database,
-    openrouter=openrouter_service,
-    quotas=quota_service,
-)
+conversation_service = ConversationService(database=database, openrouter=openrouter_service, titles=titles)

@@ -16,18 +16,21 @@ from app.core.ids import new_id
 from app.core.text import is_storable
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey, ModelPreset
+from app.db.repositories.branches import Reach
 from app.db.repositories.openings import Means, Opening
 from app.db.unit_of_work import UnitOfWork
+from app.domain.context_window import FittedHistory, Room, tokens_through
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_events import ChatEvent, ChatReply
-from app.services.chat_turn import MessageIds, Question, RequestKey, Turn, cached_calls, opening_rows
+from app.services.chat_turn import MessageIds, Question, RequestKey, TrimmedContext, Turn, cached_calls, opening_rows
+from app.services.follow_ups import FollowUps, follow_ups
 from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub
 from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates, plan_gates
-from app.services.prompt_window import Prompt, assemble_prompt
+from app.services.prompt_window import ANSWER_SHARE, Prompt, assemble_prompt, tokens_of
 from app.services.quota_service import QuotaService, quota_service
 from app.services.repeated_requests import RepeatedRequests, repeated_requests, require_same_request
 from app.services.turn_place import (
@@ -57,6 +60,7 @@ class EnhancedChatService:
         gates: PlanGates,
         runner: TurnRunner,
         repeated: RepeatedRequests,
+        follow_ups: FollowUps,
         hub: GenerationHub,
         clock: Clock = utc_now,
     ) -> None:
@@ -67,6 +71,7 @@ class EnhancedChatService:
         self._gates = gates
         self._runner = runner
         self._repeated = repeated
+        self._follow_ups = follow_ups
         self._hub = hub
         self._clock = clock
 
@@ -139,8 +144,12 @@ class EnhancedChatService:
         if isinstance(turn, IdempotencyKey):
             self._hub.discard(answer)
             return self._repeated.answer(turn)
-        self._hub.start(answer, lambda answer: self._runner.run(turn, answer, streaming=streaming))
+        self._hub.start(answer, lambda answer: self._run(turn, answer, streaming=streaming))
         return answer
+
+    async def _run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
+        await self._runner.run(turn, answer, streaming=streaming)
+        self._follow_ups.after(turn)
 
     async def knows_request(self, user_id: UUID, key: str) -> bool:
         """Whether a request came before under this idempotency key."""
@@ -152,6 +161,7 @@ class EnhancedChatService:
     async def aclose(self) -> None:
         """Finish what runs, then close the connections. For scripts: nothing can be asked afterwards."""
         await self._hub.drain(self._settings().shutdown_grace_seconds)
+        await self._follow_ups.drain(self._settings().shutdown_grace_seconds)
         await self._runner.aclose()
         await self._openrouter.aclose()
         await self._database.close()
@@ -197,19 +207,19 @@ class EnhancedChatService:
         means = await uow.openings.get_means(user_id, now=now)
         if means is None:
             raise AccountGone
-        limit = self._settings().llm_history_messages
-        spot = await find_spot(uow, user_id, place, history=limit)
-        preset, preset_notes = await self._read_preset(uow, user_id, question, spot)
+        limits = means.plan.limits
+        preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
+        spot = await find_spot(uow, user_id, place, reach=self._reach(place, question, limits, preset))
+        notes: tuple[str, ...] = ()
+        if preset is None:
+            preset, notes = await self._inherit_preset(uow, user_id, spot)
         question = replace(
             question,
             content=spot.asked.content if spot.asked else question.content,
             preset_id=preset.id if preset else None,
         )
-        past = spot.past[-limit:] if limit else []
-        prompt = assemble_prompt(
-            mode=spot.mode, preset=preset, question=question, past=past, more=len(past) < len(spot.past)
-        )
-        planned, prompt = self._plan(user_id, spot, question, means.plan.limits, preset, prompt)
+        prompt = assemble_prompt(mode=spot.mode, preset=preset, question=question, past=spot.past)
+        planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt)
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
         ask = TurnAsk(
             prompt_tokens,
@@ -224,11 +234,16 @@ class EnhancedChatService:
             user_message_id=spot.asked.id if spot.asked else ids.asked,
             message_id=ids.answer,
             is_asked_anew=spot.asked is not None,
+            depth=spot.past[-1].depth + 1 if spot.past else 0,
+            tokens_before=tokens_through(prompt.past, tokens_of),
+            question_tokens=tokens_of({"role": "user", "content": question.content}),
             created_at=now,
             lease=lease,
-            planned=planned.limited_to(lease.grant.max_tokens).noting(*preset_notes),
+            planned=planned.limited_to(lease.grant.max_tokens).noting(*notes),
             request_key=request_key,
-            kept_messages=len(prompt.history) if prompt.is_trimmed else None,
+            trimmed=_told_of(prompt.history, prompt_tokens) if prompt.history.is_trimmed else None,
+            room=room,
+            is_untitled=spot.title is None,
         )
         return turn if await self._write_opening(uow, turn, means, question) else None
 
@@ -249,16 +264,31 @@ class EnhancedChatService:
             raise NotFound(f"No conversation {str(turn.conversation_id)!r}.")
         return opening is Opening.WRITTEN
 
-    async def _read_preset(
-        self, uow: UnitOfWork, user_id: UUID, question: Question, spot: Spot
+    async def _inherit_preset(
+        self, uow: UnitOfWork, user_id: UUID, spot: Spot
     ) -> tuple[ModelPreset | None, tuple[str, ...]]:
-        """The preset that is named; asked once more without naming one, that of the answer there is."""
-        if question.preset_id is not None:
-            return await uow.presets.require_readable(user_id, question.preset_id), ()
+        """Asked once more without naming a preset: that of the answer there is."""
         if spot.asked is None or spot.beside is None or spot.beside.preset_id is None:
             return None, ()
         preset = await uow.presets.get_readable(user_id, spot.beside.preset_id)
         return preset, () if preset else ("The preset of the earlier answer is gone; it was answered without.",)
+
+    def _reach(self, place: Place, question: Question, limits: PlanLimits, preset: ModelPreset | None) -> Reach:
+        """How much of a branch a turn can need: read no more than may be sent."""
+        settings = self._settings()
+        model = question.model or (preset.model if preset else None) or settings.llm_model
+        # Whose preset is inherited is asked with a model that is not known yet.
+        window = limits.max_context_tokens if isinstance(place, Regeneration) else self._window(limits, model)
+        answer = min(self._max_tokens(question, preset), window // ANSWER_SHARE)
+        whole = window - answer - tokens_of({"role": "user", "content": question.content})
+        return Reach(messages=settings.llm_history_messages + 1, tokens=window, whole=whole)
+
+    def _window(self, limits: PlanLimits, model: str) -> int:
+        profile = self._openrouter.catalog.get(model)
+        return min(limits.max_context_tokens, (profile and profile.context_length) or limits.max_context_tokens)
+
+    def _max_tokens(self, question: Question, preset: ModelPreset | None) -> int:
+        return question.max_tokens or (preset.max_tokens if preset else None) or self._settings().llm_max_tokens
 
     def _plan(
         self,
@@ -268,17 +298,17 @@ class EnhancedChatService:
         limits: PlanLimits,
         preset: ModelPreset | None,
         prompt: Prompt,
-    ) -> tuple[PlannedCompletion, Prompt]:
+    ) -> tuple[PlannedCompletion, Prompt, Room]:
         choice = self._gates.choose_models(
             limits,
             model=question.model or (preset.model if preset else None),
             fallback_models=question.fallback_models,
         )
         caches, cache_notes = self._gates.allows_caching(limits, asked=question.enable_caching)
-        max_tokens = question.max_tokens or (preset.max_tokens if preset else None) or self._settings().llm_max_tokens
-        model = self._openrouter.catalog.get(choice.model or self._settings().llm_model)
-        window = min(limits.max_context_tokens, (model and model.context_length) or limits.max_context_tokens)
-        prompt = prompt.fitted(window, max_tokens)
+        settings = self._settings()
+        max_tokens, history_messages = self._max_tokens(question, preset), settings.llm_history_messages
+        window = self._window(limits, choice.model or settings.llm_model)
+        prompt = prompt.fitted(window, max_tokens, history_messages)
         planned = self._openrouter.plan(
             messages=prompt.messages,
             kinds=prompt.kinds,
@@ -292,12 +322,22 @@ class EnhancedChatService:
             top_p=preset.top_p if preset else None,
             max_tokens=min(max_tokens, window - prompt.tokens),
         )
-        return planned.noting(*choice.notes, *cache_notes), prompt
+        noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes)
+        return noted, prompt, prompt.room(window, history_messages)
 
 
 async def _events_of(answer: AnswerLog) -> AsyncIterator[ChatEvent]:
     async for logged in answer.read():
         yield logged.event
+
+
+def _told_of(history: FittedHistory, tokens: int) -> TrimmedContext:
+    return TrimmedContext(
+        kept_messages=len(history.messages),
+        summarised_messages=history.summarised,
+        left_out_messages=history.left_out,
+        tokens=tokens,
+    )
 
 
 def _first_given(*values: float | None) -> float | None:
@@ -312,5 +352,6 @@ enhanced_chat_service = EnhancedChatService(
     gates=plan_gates,
     runner=turn_runner,
     repeated=repeated_requests,
+    follow_ups=follow_ups,
     hub=generation_hub,
 )

@@ -5,68 +5,101 @@ from dataclasses import dataclass, replace
 
 from app.db.models import ModelPreset
 from app.db.repositories.branches import PastMessage
+from app.domain.context_window import FittedHistory, Room, fit_history
 from app.domain.modes import mode_or_default
-from app.domain.prompting import PartKind, Said, WireMessage, build_messages, fit_history, kinds_of, select_history
+from app.domain.prompting import PartKind, Said, WireMessage, build_messages, kinds_of
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_turn import Question
 from app.services.model_call import ContextTooLong
 
+NOTHING = FittedHistory()
 ANSWER_SHARE = 4
 """A long answer may claim this part of the window (one fourth) before older messages are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """System prompt, history and the newest question; ``is_trimmed`` once older messages were left out."""
+    """System prompt, what was said before and the newest question; ``history`` is what goes along of the former."""
 
     system_prompt: str
-    history: Sequence[WireMessage]
+    past: Sequence[Said]
     question: Question
-    is_trimmed: bool
+    history: FittedHistory = NOTHING
 
     @property
     def messages(self) -> list[WireMessage]:
         """In OpenRouter's shape."""
         return build_messages(
             system_prompt=self.system_prompt,
-            history=self.history,
+            history=self.history.messages,
             question=self.question.content,
             documents=self.question.documents,
+            summary=self.history.summary,
         )
 
     @property
     def kinds(self) -> list[list[PartKind]]:
         """What each part of :attr:`messages` is."""
-        return kinds_of(self.history, self.question.documents)
+        return kinds_of(self.history.messages, self.question.documents, self.history.summary)
 
     @property
     def tokens(self) -> int:
         """Its length, guessed on the high side."""
         return estimate_prompt_tokens(self.messages)
 
-    def fitted(self, window: int, max_tokens: int) -> "Prompt":
+    def room(self, window: int, history_messages: int) -> Room:
+        """What a window leaves for earlier messages, whatever is asked and however long the answer may be."""
+        system = tokens_of({"role": "system", "content": self.system_prompt})
+        return Room(max(0, window - window // ANSWER_SHARE - system), history_messages)
+
+    def fitted(self, window: int, max_tokens: int, history_messages: int) -> "Prompt":
         """The same prompt with as much history as fits beside the answer; raises if not even the question does."""
-        bare = replace(self, history=())
-        room = window - bare.tokens - min(max_tokens, window // ANSWER_SHARE)
-        if room < 0:
+        bare = replace(self, history=NOTHING)
+        free = window - bare.tokens - min(max_tokens, window // ANSWER_SHARE)
+        if free < 0:
             raise ContextTooLong(
                 f"This message is too long for the {window:,} tokens your plan and the model allow. Shorten it.",
                 reason="prompt_too_long",
                 attempts=(),
                 retry_after=None,
             )
-        kept = fit_history(self.history, room, lambda message: estimate_prompt_tokens([message]))
-        return replace(self, history=kept, is_trimmed=self.is_trimmed or len(kept) < len(self.history))
+        room = self.room(window, history_messages)
+        return replace(self, history=fit_history(self.past, room, free=free, tokens_of=tokens_of))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person is told of earlier messages that do not go along as they were said."""
+        told = []
+        if self.history.summarised:
+            told.append(f"{self.history.summarised} earlier messages went along as a summary.")
+        if self.history.left_out:
+            told.append(f"{self.history.left_out} earlier messages were left out: there was no room for them.")
+        return tuple(told)
 
 
 def assemble_prompt(
-    *, mode: str, preset: ModelPreset | None, question: Question, past: Sequence[PastMessage], more: bool
+    *, mode: str, preset: ModelPreset | None, question: Question, past: Sequence[PastMessage]
 ) -> Prompt:
-    """Put the prompt together; ``more`` says that there are older messages than ``past``."""
+    """Put the prompt together, as yet without what was said before."""
     system_prompt = preset.system_prompt if preset and preset.system_prompt else mode_or_default(mode).system_prompt
-    return Prompt(system_prompt, select_history([_as_said(each) for each in past]), question, more)
+    return Prompt(system_prompt, [as_said(each) for each in past], question)
 
 
-def _as_said(message: PastMessage) -> Said:
+def as_said(message: PastMessage) -> Said:
+    """A stored message as history needs it."""
     is_usable = message.status == "completed" or (message.status != "pending" and bool(message.content))
-    return Said(message.id, message.parent_id, message.role, message.content, is_usable)
+    return Said(
+        message.id,
+        message.parent_id,
+        message.role,
+        message.content,
+        is_usable,
+        message.depth,
+        message.tokens_before,
+        message.summary,
+    )
+
+
+def tokens_of(message: WireMessage) -> int:
+    """Tokens of one message, guessed on the high side."""
+    return estimate_prompt_tokens([message])

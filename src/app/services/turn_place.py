@@ -1,11 +1,11 @@
 """Where in the tree of a conversation a turn stands: behind an answer, beside one, or in place of a question."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.core.errors import Conflict, InvalidField, NotFound
-from app.db.repositories.branches import Branch, PastMessage
+from app.db.repositories.branches import Branch, PastMessage, Reach
 from app.db.unit_of_work import UnitOfWork
 
 OWN_PAIR = 2
@@ -49,6 +49,7 @@ class Spot:
 
     conversation_id: UUID
     mode: str
+    title: str | None
     parent_id: UUID | None
     asked: PastMessage | None = None
     """The stored question that is answered once more."""
@@ -57,26 +58,23 @@ class Spot:
     past: Sequence[PastMessage]
 
 
-async def find_spot(uow: UnitOfWork, user_id: UUID, place: Place, *, history: int) -> Spot:
-    """Read the place and up to ``history`` messages before it, in one statement; raises :class:`NotFound`.
-
-    One message more is read than asked for, so that it shows when there are older ones.
-    """
-    length = history + 1 + OWN_PAIR
+async def find_spot(uow: UnitOfWork, user_id: UUID, place: Place, *, reach: Reach) -> Spot:
+    """Read the place and what was said before it, as far as ``reach``, in one statement; raises :class:`NotFound`."""
+    reach = replace(reach, messages=reach.messages + OWN_PAIR)
     if isinstance(place, Continuation):
-        return await _behind(uow, user_id, place, length)
-    branch = await uow.branches.get_through(user_id, place.message_id, length=length)
+        return await _behind(uow, user_id, place, reach)
+    branch = await uow.branches.get_through(user_id, place.message_id, reach=reach)
     if branch is None:
         raise NotFound(f"No message {str(place.message_id)!r}.")
     return _beside_answer(branch) if isinstance(place, Regeneration) else _beside_question(branch)
 
 
-async def _behind(uow: UnitOfWork, user_id: UUID, place: Continuation, length: int) -> Spot:
+async def _behind(uow: UnitOfWork, user_id: UUID, place: Continuation, reach: Reach) -> Spot:
     conversation_id, parent_id = place.conversation_id, place.parent_id
     if parent_id is None:
-        branch = await uow.branches.get_active(user_id, conversation_id, length=length)
+        branch = await uow.branches.get_active(user_id, conversation_id, reach=reach)
     else:
-        branch = await uow.branches.get_ending_at(user_id, conversation_id, parent_id, length=length)
+        branch = await uow.branches.get_ending_at(user_id, conversation_id, parent_id, reach=reach)
     if branch is None:
         raise NotFound(f"No conversation {str(conversation_id)!r}.")
     past = list(branch.messages)
@@ -88,7 +86,13 @@ async def _behind(uow: UnitOfWork, user_id: UUID, place: Continuation, length: i
         raise InvalidField("parent_id", "is a question; name an answer to go on from.")
     elif past[-1].status == "pending":
         raise AnswerStillRunning("This answer is still being written. Wait for its end, or stop it.")
-    return Spot(conversation_id=conversation_id, mode=branch.mode, parent_id=past[-1].id if past else None, past=past)
+    return Spot(
+        conversation_id=conversation_id,
+        mode=branch.mode,
+        title=branch.title,
+        parent_id=past[-1].id if past else None,
+        past=past,
+    )
 
 
 def _ended(path: list[PastMessage]) -> list[PastMessage]:
@@ -106,6 +110,7 @@ def _beside_answer(branch: Branch) -> Spot:
     return Spot(
         conversation_id=branch.conversation_id,
         mode=branch.mode,
+        title=branch.title,
         parent_id=asked.parent_id,
         asked=asked,
         beside=last,
@@ -118,5 +123,10 @@ def _beside_question(branch: Branch) -> Spot:
     if last.role != "user":
         raise InvalidField("message_id", "is an answer; only questions can be edited.")
     return Spot(
-        conversation_id=branch.conversation_id, mode=branch.mode, parent_id=last.parent_id, beside=last, past=past
+        conversation_id=branch.conversation_id,
+        mode=branch.mode,
+        title=branch.title,
+        parent_id=last.parent_id,
+        beside=last,
+        past=past,
     )

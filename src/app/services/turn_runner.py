@@ -14,7 +14,7 @@ from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
-from app.services.chat_events import ContextTrimmed, MessageInterrupted, encode, failed, reply, started, told
+from app.services.chat_events import MessageInterrupted, encode, failed, reply, started, told, trimmed
 from app.services.chat_turn import (
     Turn,
     answered_call,
@@ -58,8 +58,8 @@ class TurnRunner:
         """See the turn through; whatever happens, it is closed and its last event written."""
         structlog.contextvars.bind_contextvars(message_id=str(turn.message_id))
         answer.append(started(turn))
-        if turn.kept_messages is not None:
-            answer.append(ContextTrimmed(kept_messages=turn.kept_messages))
+        if turn.trimmed is not None:
+            answer.append(trimmed(turn.trimmed))
         shown: list[str] = []
         call = self._openrouter.call(turn.planned)
         try:

@@ -58,7 +58,7 @@ class MessageRead(ReadModel):
 
     id: UUID
     parent_id: UUID | None
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "summary"]
     status: Literal["pending", "completed", "failed", "stopped", "interrupted"]
     content: str
     reasoning: str | None
@@ -81,6 +81,7 @@ class MessageRead(ReadModel):
     reasoning_tokens: int | None
     fallback_used: bool | None
     models_attempted: list[str] | None
+    notes: list[str]
     created_at: datetime
     completed_at: datetime | None
 

@@ -34,7 +34,9 @@ class Message(Base):
     """One message. ``parent_id`` is what it follows: an answer its question, a question the answer before it.
 
     Messages with the same parent are siblings: a question in other words, another answer. An assistant message carries
-    the accounting of its turn.
+    the accounting of its turn. A ``summary`` is no link of the chain: it hangs on the last answer it stands for, whose
+    ``summary_id`` names it. ``depth`` and ``tokens_before`` are the messages, and the tokens in a prompt, before this
+    one on its branch; they never change.
 
     ``prompt_tokens`` and ``completion_tokens`` are totals; cached, written, reasoning and audio tokens are parts of
     them. Unknown is NULL, never 0; ``is_provisional`` while the bill is still being asked for.
@@ -54,6 +56,10 @@ class Message(Base):
     completed_at: Mapped[datetime | None]
     error_code: Mapped[str | None] = mapped_column(String(60))
     finish_reason: Mapped[str | None] = mapped_column(String(40))
+    depth: Mapped[int] = mapped_column(server_default="0")
+    tokens_before: Mapped[int] = mapped_column(server_default="0")
+    summary_id: Mapped[UUID | None]
+    notes: Mapped[list[str]] = mapped_column(JsonValue, server_default="[]")
 
     model: Mapped[str | None] = mapped_column(String(200))
     provider: Mapped[str | None] = mapped_column(String(100))
@@ -90,7 +96,7 @@ class Message(Base):
         ),
         Index(None, "user_id", "conversation_id", "id"),
         Index(None, "user_id", "parent_id", unique=True, postgresql_where=_PENDING, sqlite_where=_PENDING),
-        CheckConstraint("role IN ('user', 'assistant')", name="role"),
+        CheckConstraint("role IN ('user', 'assistant', 'summary')", name="role"),
         CheckConstraint("status IN ('pending', 'completed', 'failed', 'stopped', 'interrupted')", name="status"),
         CheckConstraint(
             "coalesce(cached_tokens_read, 0) + coalesce(cached_tokens_write, 0) <= prompt_tokens",

@@ -5,7 +5,24 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Integer, Select, Uuid, and_, bindparam, case, func, literal, select, true
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    not_,
+    select,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
@@ -16,7 +33,9 @@ CONVERSATION = bindparam("conversation_id", type_=Uuid)
 MESSAGE = bindparam("message_id", type_=Uuid)
 CACHE_LOOK_BACK = 8
 """How many messages back from the end of a path caches are of interest."""
-LENGTH = bindparam("length", type_=Integer)
+LENGTH, REACH, WHOLE = (bindparam(name, type_=Integer) for name in ("length", "reach", "whole"))
+_SAID = ("id", "parent_id", "role", "status", "content", "preset_id", "depth", "tokens_before")
+_HISTORY = (*_SAID, "conversation_id", "summary_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +48,23 @@ class PastMessage:
     status: str
     content: str
     preset_id: UUID | None
+    depth: int
+    tokens_before: int
+    summary: str | None
     left_in_cache: bytes | None = None
     """What the newest call of one of the last answers left in a provider's cache, as the call wrote it down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far back a branch is read: at most ``messages``, and ``tokens`` before its end.
+
+    Reading stops at a summary, unless the whole branch is no longer than ``whole`` tokens (and than ``messages``).
+    """
+
+    messages: int
+    tokens: int
+    whole: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +73,7 @@ class Branch:
 
     conversation_id: UUID
     mode: str
+    title: str | None
     messages: Sequence[PastMessage]
 
 
@@ -48,23 +83,26 @@ class Branches:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def get_active(self, user_id: UUID, conversation_id: UUID, *, length: int) -> Branch | None:
-        """The last ``length`` messages of the active branch; ``None`` if there is no such conversation."""
-        return await self._read(_ACTIVE, user_id=user_id, conversation_id=conversation_id, length=length)
+    async def get_active(self, user_id: UUID, conversation_id: UUID, *, reach: Reach) -> Branch | None:
+        """The end of the active branch; ``None`` if there is no such conversation."""
+        return await self._read(_ACTIVE, reach, user_id=user_id, conversation_id=conversation_id)
 
     async def get_ending_at(
-        self, user_id: UUID, conversation_id: UUID, message_id: UUID, *, length: int
+        self, user_id: UUID, conversation_id: UUID, message_id: UUID, *, reach: Reach
     ) -> Branch | None:
-        """The ``length`` messages up to ``message_id``: none of them if it is not of this conversation."""
-        values = {"user_id": user_id, "conversation_id": conversation_id, "message_id": message_id, "length": length}
-        return await self._read(_ENDING_AT, **values)
+        """The branch up to ``message_id``: empty if that is not of this conversation."""
+        values = {"user_id": user_id, "conversation_id": conversation_id, "message_id": message_id}
+        return await self._read(_ENDING_AT, reach, **values)
 
-    async def get_through(self, user_id: UUID, message_id: UUID, *, length: int) -> Branch | None:
-        """The ``length`` messages up to ``message_id``, whatever its conversation; ``None`` if it does not exist."""
-        return await self._read(_THROUGH, user_id=user_id, message_id=message_id, length=length)
+    async def get_through(self, user_id: UUID, message_id: UUID, *, reach: Reach) -> Branch | None:
+        """The branch up to ``message_id``, whatever its conversation; ``None`` if it does not exist.
+
+        A summary that ends with this very message does not count: it is not there for what stands in its place.
+        """
+        return await self._read(_THROUGH, reach, user_id=user_id, message_id=message_id)
 
     async def list_active(self, user_id: UUID, conversation_id: UUID) -> Sequence[Any]:
-        """The whole active branch, oldest first; a row has every column of ``messages``."""
+        """The whole active branch with its summaries, oldest first; a row has every column of ``messages``."""
         return await self._list(_WHOLE_ACTIVE, user_id, conversation_id)
 
     async def list_all(self, user_id: UUID, conversation_id: UUID) -> Sequence[Any]:
@@ -79,16 +117,31 @@ class Branches:
         """By parent, every message of the conversation, oldest first."""
         return _by_parent(await self._list(_CHILDREN, user_id, conversation_id))
 
+    async def add_summary(self, row: Mapping[str, Any]) -> bool:
+        """Let a summary stand for its parent and all before it; false if there is one, or no such message any more."""
+        taken = await self._connection.execute(
+            update(Message)
+            .where(Message.user_id == row["user_id"], Message.id == row["parent_id"], Message.summary_id.is_(None))
+            .values(summary_id=row["id"])
+            .returning(Message.id)
+        )
+        if taken.first() is None:
+            return False
+        await self._connection.execute(insert(Message).values(**row))
+        return True
+
     async def _list(self, query: Select[*tuple[Any, ...]], user_id: UUID, conversation_id: UUID) -> Sequence[Any]:
         values = {"user_id": user_id, "conversation_id": conversation_id}
         return (await self._connection.execute(query, values)).all()
 
-    async def _read(self, query: Select[*tuple[Any, ...]], **values: Any) -> Branch | None:
-        rows = (await self._connection.execute(query, values)).all()
+    async def _read(self, query: Select[*tuple[Any, ...]], reach: Reach, **values: Any) -> Branch | None:
+        bounds = {"length": reach.messages, "reach": reach.tokens, "whole": reach.whole}
+        rows = (await self._connection.execute(query, values | bounds)).all()
         if not rows:
             return None
-        conversation_id, mode = rows[0][:2]
-        return Branch(conversation_id, mode, [PastMessage(*row[2:]) for row in rows if row[2] is not None])
+        conversation_id, mode, title = rows[0][:3]
+        messages = [PastMessage(*row[3:]) for row in rows if row[3] is not None]
+        return Branch(conversation_id, mode, title, messages)
 
 
 def _by_parent(rows: Sequence[Any]) -> dict[UUID | None, list[UUID]]:
@@ -98,19 +151,37 @@ def _by_parent(rows: Sequence[Any]) -> dict[UUID | None, list[UUID]]:
     return found
 
 
-def _path(end: ColumnElement[bool], *columns: str, length: ColumnElement[int] | None = None) -> CTE:
-    """The path that ends with the message ``end`` picks out: ``steps`` counts from it; at most ``length`` messages."""
-    read = ("id", "parent_id", *columns)
-    last = select(*(getattr(Message, name) for name in read), literal(0).label("steps")).where(
-        Message.user_id == USER, end
-    )
+def _whole_path(end: ColumnElement[bool]) -> CTE:
+    """The path that ends with the message ``end`` picks out; ``steps`` counts from it."""
+    links = (Message.id, Message.parent_id, Message.summary_id)
+    path = select(*links, literal(0).label("steps")).where(Message.user_id == USER, end).cte("path", recursive=True)
+    before = select(*links, path.c.steps + 1)
+    return path.union_all(before.where(Message.user_id == USER, Message.id == path.c.parent_id))
+
+
+def _end_of_path(end: ColumnElement[bool], *, own: int) -> CTE:
+    """Like :func:`_whole_path`, with what history needs and no further than it reaches.
+
+    The ``own`` newest messages belong to the turn that is to be: their summaries stop nobody.
+    """
+    last = select(
+        *(getattr(Message, name) for name in _HISTORY),
+        literal(0).label("steps"),
+        (Message.tokens_before - REACH).label("reached"),
+        case((and_(Message.tokens_before <= WHOLE, Message.depth < LENGTH), 1), else_=0).label("is_whole"),
+    ).where(Message.user_id == USER, end)
     path = last.cte("path", recursive=True)
     older = aliased(Message)
-    before = select(*(getattr(older, name) for name in read), path.c.steps + 1).where(
-        older.user_id == USER, older.id == path.c.parent_id
+    stops_here = and_(path.c.summary_id.is_not(None), path.c.is_whole == 0, path.c.steps >= own)
+    before = select(
+        *(getattr(older, name) for name in _HISTORY), path.c.steps + 1, path.c.reached, path.c.is_whole
+    ).where(
+        older.user_id == USER,
+        older.id == path.c.parent_id,
+        path.c.steps < LENGTH - 1,
+        path.c.tokens_before > path.c.reached,
+        not_(stops_here),
     )
-    if length is not None:
-        before = before.where(path.c.steps < length - 1)
     return path.union_all(before)
 
 
@@ -130,19 +201,21 @@ def _left(path: CTE) -> ColumnElement[bytes | None]:
     return case((and_(path.c.role == "assistant", path.c.steps < CACHE_LOOK_BACK), newest))
 
 
-def _branch(end: ColumnElement[bool], *, of_its_own: bool = False) -> Select[*tuple[Any, ...]]:
+def _branch(end: ColumnElement[bool], *, own: int = 0) -> Select[*tuple[Any, ...]]:
     """The conversation beside each message of the path; a row without a message where there is none.
 
-    ``of_its_own``: the conversation is that of the message, not one that is named.
+    With messages of its ``own`` the conversation is that of the message, not one that is named.
     """
-    path = _path(end, "conversation_id", "role", "status", "content", "preset_id", length=LENGTH)
-    head = (Conversation.id, Conversation.mode)
-    said = (path.c.id, path.c.parent_id, path.c.role, path.c.status, path.c.content, path.c.preset_id, _left(path))
-    query = select(*head, *said).select_from(Conversation).order_by(path.c.steps.desc())
-    if of_its_own:
-        owns = and_(Conversation.user_id == USER, Conversation.id == path.c.conversation_id)
-        return query.join(path, owns)
-    return query.outerjoin(path, true()).where(Conversation.user_id == USER, Conversation.id == CONVERSATION)
+    path, summary = _end_of_path(end, own=own), aliased(Message)
+    said = (path.c[name] for name in _SAID)
+    query = select(Conversation.id, Conversation.mode, Conversation.title, *said, summary.content, _left(path))
+    query = query.select_from(Conversation).where(Conversation.user_id == USER)
+    if own:
+        query = query.join(path, Conversation.id == path.c.conversation_id)
+    else:
+        query = query.outerjoin(path, true()).where(Conversation.id == CONVERSATION)
+    query = query.outerjoin(summary, and_(summary.user_id == USER, summary.id == path.c.summary_id))
+    return query.order_by(path.c.steps.desc())
 
 
 _IS_ACTIVE = (
@@ -154,26 +227,32 @@ _IS_ACTIVE = (
 # Built once: what is sent differs by its values only.
 _ACTIVE = _branch(_IS_ACTIVE)
 _ENDING_AT = _branch(and_(Message.id == MESSAGE, Message.conversation_id == CONVERSATION))
-_THROUGH = _branch(Message.id == MESSAGE, of_its_own=True)
+_THROUGH = _branch(Message.id == MESSAGE, own=1)
 
-_whole = _path(_IS_ACTIVE)
+_IS_SAID = Message.role != "summary"
 _columns = Message.__table__.columns
+_whole = _whole_path(_IS_ACTIVE)
+# A summary is shown behind the last message it stands for.
+_shown = union_all(
+    select(_whole.c.id, (_whole.c.steps * 2 + 1).label("place")),
+    select(_whole.c.summary_id, _whole.c.steps * 2).where(_whole.c.summary_id.is_not(None)),
+).subquery()
 _WHOLE_ACTIVE = (
     select(*_columns)
-    .join(_whole, and_(Message.user_id == USER, Message.id == _whole.c.id))
-    .order_by(_whole.c.steps.desc())
+    .join(_shown, and_(Message.user_id == USER, Message.id == _shown.c.id))
+    .order_by(_shown.c.place.desc())
 )
 _EVERYTHING = (
     select(*_columns).where(Message.user_id == USER, Message.conversation_id == CONVERSATION).order_by(Message.id)
 )
 _CHILDREN = (
     select(Message.id, Message.parent_id)
-    .where(Message.user_id == USER, Message.conversation_id == CONVERSATION)
+    .where(Message.user_id == USER, Message.conversation_id == CONVERSATION, _IS_SAID)
     .order_by(Message.id)
 )
 _counted = (
     select(Message.id, Message.parent_id, func.count().over(partition_by=Message.parent_id).label("siblings"))
-    .where(Message.user_id == USER, Message.conversation_id == CONVERSATION)
+    .where(Message.user_id == USER, Message.conversation_id == CONVERSATION, _IS_SAID)
     .subquery()
 )
 _SIBLINGS = select(_counted.c.id, _counted.c.parent_id).where(_counted.c.siblings > 1).order_by(_counted.c.id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -54,11 +54,31 @@ class Conversations:
         """How a conversation began: the first messages that hold text."""
         query = (
             select(Message)
-            .where(Message.user_id == user_id, Message.conversation_id == conversation_id, Message.content != "")
+            .where(
+                Message.user_id == user_id,
+                Message.conversation_id == conversation_id,
+                Message.content != "",
+                Message.role != "summary",
+            )
             .order_by(Message.id)
             .limit(limit)
         )
         return (await self._session.scalars(query)).all()
+
+    async def replace_title(self, user_id: UUID, conversation_id: UUID, *, before: str | None, title: str) -> bool:
+        """Set the title if it is still ``before``; false if somebody has changed it, or deleted the conversation."""
+        replaced = await self._session.execute(
+            update(Conversation)
+            .where(
+                Conversation.user_id == user_id,
+                Conversation.id == conversation_id,
+                Conversation.title.is_not_distinct_from(before),
+            )
+            .values(title=title)
+            .returning(Conversation.id)
+            .execution_options(synchronize_session=False)
+        )
+        return replaced.first() is not None
 
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
         """Delete a conversation with everything under it; raises :class:`NotFound`."""
