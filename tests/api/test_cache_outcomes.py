@@ -216,3 +216,59 @@ def test_the_api_names_each_outcome() -> None:
     reasons: Any = CacheOutcomeName
     names = {name for part in reasons.__args__ for name in getattr(part, "__args__", (part,))}
     assert names == {each.value for each in CacheOutcome}
+
+
+class TestWarmHost:
+    """OpenRouter forgets a conversation's host after ten idle minutes; this cache lives for thirty."""
+
+    MODEL = "openai/gpt-5.6-luna"
+
+    async def begin_on_azure(self, talk: Talk, openrouter: EmulatorProcess) -> None:
+        openrouter.control.put("/hosts", json={"OpenAI": 503}).raise_for_status()
+        assert (await talk.ask(model=self.MODEL))["provider"] == "Azure"
+        openrouter.control.put("/hosts", json={"OpenAI": None}).raise_for_status()
+
+    def order(self, talk: Talk, openrouter: EmulatorProcess) -> Any:
+        request = openrouter.requests(session_id=talk.conversation_id)[-1]
+        return request["body"].get("provider", {}).get("order")
+
+    async def test_it_is_asked_for_when_its_route_is_older_than_its_cache(
+        self, talk: Talk, clock: MovedClock, openrouter: EmulatorProcess
+    ) -> None:
+        await self.begin_on_azure(talk, openrouter)
+        clock.advance(60, openrouter)
+        assert await talk.outcome(model=self.MODEL) == ("hit", None)
+        assert self.order(talk, openrouter) is None  # OpenRouter keeps to it by itself
+
+        clock.advance(900, openrouter)
+        assert await talk.outcome(model=self.MODEL) == ("hit", None)
+        assert self.order(talk, openrouter) == ["Azure"]
+
+        clock.advance(60, openrouter)
+        assert await talk.outcome(model=self.MODEL) == ("hit", None)
+        assert self.order(talk, openrouter) == ["Azure"]  # an order leaves no route behind
+
+        clock.advance(1_860, openrouter)
+        assert (await talk.outcome(model=self.MODEL))[0] == "ttl_expired"
+        assert self.order(talk, openrouter) is None
+
+    async def test_another_one_answers_when_it_is_down(
+        self, talk: Talk, clock: MovedClock, openrouter: EmulatorProcess
+    ) -> None:
+        await self.begin_on_azure(talk, openrouter)
+        clock.advance(900, openrouter)
+        openrouter.control.put("/hosts", json={"Azure": 503}).raise_for_status()
+        assert await talk.outcome(model=self.MODEL) == ("provider_switched", "Azure")
+
+    async def test_it_is_not_asked_for_when_caching_is_off_or_hosts_are_sorted(
+        self, talk: Talk, clock: MovedClock, openrouter: EmulatorProcess, serve_app: Serve
+    ) -> None:
+        await self.begin_on_azure(talk, openrouter)
+        clock.advance(900, openrouter)
+        await talk.ask(model=self.MODEL, enable_caching=False)
+        assert self.order(talk, openrouter) is None
+        sorting = await serve_app(clock=clock, routing_strategy="price", access_token_minutes=1_440)
+        async with sorting.client(headers=talk.person.http.headers) as client:
+            body = {"conversation_id": talk.conversation_id, "message": "And?", "model": self.MODEL}
+            await client.post("/api/v1/chat", json={**body, "preset_id": talk.preset_id})
+        assert self.order(talk, openrouter) is None

@@ -33,7 +33,8 @@ class PromptPrint(msgspec.Struct, frozen=True, array_like=True):
 
 class CachedCall(msgspec.Struct, frozen=True, array_like=True):
     """A call that left something in a cache. `began_at` is when its answer began, in Unix seconds: from then on its
-    prompt could be read. `tokens` is how far into its prompt it left something; None: nobody told.
+    prompt could be read. `tokens` is how far into its prompt it left something; None: nobody told. `was_ordered`: its
+    host was asked for by name, so that OpenRouter itself does not keep to it.
     """
 
     model: str
@@ -41,6 +42,7 @@ class CachedCall(msgspec.Struct, frozen=True, array_like=True):
     began_at: float
     tokens: int | None
     printed: PromptPrint
+    was_ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from app.openrouter.cache_blocks import PromptBlocks
 from app.openrouter.cache_marks import Breakpoint
 from app.openrouter.cache_memory import head_of
-from app.openrouter.cache_prints import CachedCall, Common, PrintedMark, PromptPrint, common_part
+from app.openrouter.cache_prints import CachedCall, common_part
 from app.openrouter.cache_rules import CacheRules
+from app.openrouter.cache_warmth import life_of_common
 
 NEARLY = 0.9
 """A call that reads this part of what the one before left has found it: what is new lies behind it."""
@@ -93,7 +95,7 @@ def _hit(call: JudgedCall, before: CachedCall | None, rules: CacheRules) -> Cach
 def _lost(call: JudgedCall, before: CachedCall, rules: CacheRules) -> CacheVerdict:
     """What became of what the earlier call had left."""
     common = common_part(before.printed, call.blocks)
-    life = _life_of_common(common, before.printed, call, rules)
+    life = life_of_common(common, before.printed, call.blocks, rules, scale=_scale(call))
     if life is None:
         return CacheVerdict(CacheOutcome.PREFIX_CHANGED, _named(call.blocks, common.changed))
     age = call.asked_at - before.began_at
@@ -102,19 +104,6 @@ def _lost(call: JudgedCall, before: CachedCall, rules: CacheRules) -> CacheVerdi
     if call.provider and before.provider and call.provider != before.provider:
         return CacheVerdict(CacheOutcome.PROVIDER_SWITCHED, _cut(before.provider))
     return CacheVerdict(CacheOutcome.UNKNOWN)
-
-
-def _life_of_common(common: Common, printed: PromptPrint, call: JudgedCall, rules: CacheRules) -> float | None:
-    """How many seconds what both prompts share is kept; None where nothing that was kept lies within it."""
-    if rules.takes_marks or printed.marks:
-        return max((_seconds(mark, rules) for mark in printed.marks if mark.block < common.blocks), default=None)
-    shared = call.blocks.ends[common.blocks - 1] if common.blocks else 0
-    return rules.idle_seconds if _counted(call, shared) >= rules.min_tokens else None
-
-
-def _seconds(mark: PrintedMark, rules: CacheRules) -> float:
-    usual = rules.lifetimes[0].seconds if rules.lifetimes else rules.idle_seconds
-    return next((each.seconds for each in rules.lifetimes if each.ttl == mark.ttl), usual)
 
 
 def _cacheable_tokens(call: JudgedCall) -> int:
@@ -128,7 +117,11 @@ def _cacheable_tokens(call: JudgedCall) -> int:
 
 def _counted(call: JudgedCall, estimate: int) -> int:
     """Tokens as the model counts them, in proportion to our estimate of the whole prompt."""
-    return (call.prompt_tokens or 0) * estimate // max(1, call.blocks.ends[-1])
+    return int(estimate * _scale(call))
+
+
+def _scale(call: JudgedCall) -> Fraction:
+    return Fraction(call.prompt_tokens or 0, max(1, call.blocks.ends[-1]))
 
 
 def _named(blocks: PromptBlocks, changed: int | None) -> str:

@@ -224,6 +224,7 @@ class ModelCall:
             began_at=cache.now + waited + (attempt.first_token_seconds or 0.0),
             tokens=(counted or None) if printed.marks else whole,
             printed=printed,
+            was_ordered=bool(self._planned.route.provider and self._planned.route.provider.order),
         )
 
     @property

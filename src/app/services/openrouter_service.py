@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.domain.quotas import TokenPrices
 from app.openrouter.account import Credits, KeyInfo
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.cache_prints import CachedCall
+from app.openrouter.cache_warmth import warm_host
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import OpenRouterError
@@ -26,7 +28,7 @@ from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
 from app.openrouter.timeouts import Timeouts
-from app.openrouter.types import ChatRequest, Usage
+from app.openrouter.types import ChatRequest, ProviderPreferences, Usage
 from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
 
 CATALOG_CHECK_SECONDS = 60.0
@@ -118,6 +120,7 @@ class OpenRouterService:
         route = self._plan_route(options.get("model"), options.get("fallback_models"))
         model = self.catalog.get(route.requested)
         cache = self._plan_cache(route, messages, options)
+        route = self._kept_warm(route, cache, options)
         temperature = options.get("temperature")
         conversation_id = options.get("conversation_id")
         max_tokens = options.get("max_tokens") or settings.llm_max_tokens
@@ -225,6 +228,21 @@ class OpenRouterService:
                 min_tokens=self._settings().cache_min_tokens,
             ),
         )
+
+    def _kept_warm(self, route: RoutePlan, cache: CachePlan, options: CompletionOptions) -> RoutePlan:
+        """The route by way of the host that has the conversation cached, where OpenRouter would not find it by itself.
+
+        An operator's order of hosts by price or speed stays as it is.
+        """
+        ticket, preferences = cache.ticket, route.provider or ProviderPreferences()
+        if preferences.sort is not None or self._cache_strategy(options.get("enable_caching", True)) == "off":
+            return route
+        profile = self.catalog.get(ticket.model)
+        model = profile.id if profile else ticket.model
+        host = warm_host(options.get("cached_calls", ()), model, ticket.blocks, ticket.rules, now=ticket.now)
+        if host is None:
+            return route
+        return replace(route, provider=replace(preferences, order=(host,), allow_fallbacks=True))
 
     def _learn(self, planned: PlannedCompletion, served_by: str, usage: Usage) -> None:
         # What another model's cache holds after a fallback tells nothing about this one's.
