@@ -11,6 +11,7 @@ from app.db.database import Database
 from app.services.admin_service import AdminService, admin_service
 from app.services.auth_service import AuthService, auth_service
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
+from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.follow_ups import FollowUps, follow_ups
@@ -48,6 +49,7 @@ class Services:
     admin: AdminService
     auth: AuthService
     cache_stats: CacheStatsService
+    cache_watch: CacheWatch
     chat: EnhancedChatService
     conversations: ConversationService
     models: ModelsService
@@ -70,6 +72,7 @@ class Services:
             admin=admin_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
+            cache_watch=cache_watch,
             chat=enhanced_chat_service,
             conversations=conversation_service,
             models=models_service,
@@ -94,6 +97,7 @@ class Services:
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
         hub = GenerationHub()
+        watch = CacheWatch()
         side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, clock=clock)
         titles = Titles(settings=read_settings, database=database, calls=side_calls)
         summaries = Summaries(
@@ -113,13 +117,16 @@ class Services:
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             cache_stats=CacheStatsService(database=database),
+            cache_watch=watch,
             chat=EnhancedChatService(
                 settings=read_settings,
                 database=database,
                 openrouter=openrouter,
                 quotas=quotas,
                 gates=gates,
-                runner=TurnRunner(database=database, openrouter=openrouter, quotas=quotas, leases=leases, clock=clock),
+                runner=TurnRunner(
+                    database=database, openrouter=openrouter, quotas=quotas, leases=leases, watch=watch, clock=clock
+                ),
                 repeated=RepeatedRequests(database=database, hub=hub),
                 follow_ups=follow_ups,
                 hub=hub,

@@ -79,6 +79,7 @@ class Turn:
     created_at: datetime
     lease: Lease
     planned: PlannedCompletion
+    preset_id: UUID | None
     request_key: RequestKey | None
     trimmed: TrimmedContext | None
     """What became of earlier messages that do not go along as they were said."""
@@ -118,7 +119,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "status": "pending",
         "content": "",
         "model": turn.planned.request.model,
-        "preset_id": question.preset_id,
+        "preset_id": turn.preset_id,
         "is_provisional": False,
         "depth": turn.depth + 1,
         "tokens_before": turn.tokens_before + turn.question_tokens,

@@ -240,6 +240,7 @@ class EnhancedChatService:
             created_at=now,
             lease=lease,
             planned=planned.limited_to(lease.grant.max_tokens).noting(*notes),
+            preset_id=question.preset_id,
             request_key=request_key,
             trimmed=_told_of(prompt.history, prompt_tokens) if prompt.history.is_trimmed else None,
             room=room,

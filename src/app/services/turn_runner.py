@@ -14,6 +14,7 @@ from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
+from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.chat_events import MessageInterrupted, encode, failed, reply, started, told, trimmed
 from app.services.chat_turn import (
     Turn,
@@ -46,12 +47,14 @@ class TurnRunner:
         openrouter: OpenRouterService,
         quotas: QuotaService,
         leases: LeaseKeeper,
+        watch: CacheWatch,
         clock: Clock = utc_now,
     ) -> None:
         self._database = database
         self._openrouter = openrouter
         self._quotas = quotas
         self._leases = leases
+        self._watch = watch
         self._clock = clock
 
     async def run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
@@ -134,6 +137,7 @@ class TurnRunner:
         if not is_closed:
             await self._close_swept(turn, answer, lost, end, now)
         log.info("turn.completed", **tell_route(result.route))
+        self._watch.observe(result, preset_id=turn.preset_id)
 
     async def _close_swept(
         self, turn: Turn, answer: BilledCall, lost: Sequence[BilledCall], end: MessageEnd, now: datetime
@@ -185,4 +189,6 @@ async def _durably(close: Callable[[], Awaitable[None]]) -> None:
     await close()
 
 
-turn_runner = TurnRunner(database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper)
+turn_runner = TurnRunner(
+    database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper, watch=cache_watch
+)
