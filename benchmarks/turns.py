@@ -95,7 +95,7 @@ async def show_statements(settings: Settings, asker_id: Any, conversation_id: An
         parts["to authenticate"] = len(seen)
         seen.clear()
         question = Question(content="What is patience?", model=MODEL, fallback_models=())
-        answer = await services.chat.ask(asker_id, conversation_id, question, streaming=False)
+        answer = await services.chat.ask(asker_id, conversation_id, question)
         parts["to open"] = len(seen)
         seen.clear()
         await answer.wait_for_reply()

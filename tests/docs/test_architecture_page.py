@@ -66,7 +66,7 @@ async def test_a_turn_takes_as_many_statements_as_the_page_says(tmp_path: Path, 
         lambda _connection, _cursor, statement, *_: statements.append(statement),
     )
 
-    answer = await services.chat.ask(user.id, conversation.id, Question(content="What is patience?"), streaming=True)
+    answer = await services.chat.ask(user.id, conversation.id, Question(content="What is patience?"))
     opened = _without_begin(statements)
     statements.clear()
     await answer.wait_for_reply()

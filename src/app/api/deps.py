@@ -16,12 +16,12 @@ from app.core.errors import Forbidden, Unauthenticated
 from app.domain.audit import Actor, ActorKind
 from app.domain.principal import Principal
 from app.services.admin_service import AdminService
+from app.services.answer_log import AnswerLog
 from app.services.assembly import Services
 from app.services.auth_service import AuthService
 from app.services.cache_stats_service import CacheStatsService
 from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
-from app.services.generation_hub import AnswerLog
 from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
 from app.services.running_answers import AnswerSeat, TooManyRunningAnswers

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from app.coordination.seats import MemorySeats, Seats
 from app.coordination.shared import SharedSeats, SharedWindows
 from app.coordination.shared_store import SharedStore
+from app.coordination.streams import SharedStreams
 from app.coordination.windows import MemoryWindows, Windows
 from app.core.config import get_settings
 
@@ -19,6 +20,7 @@ class Coordination:
         self._store: SharedStore | None = None
         self._windows: Windows | None = None
         self._seats: Seats | None = None
+        self._streams: SharedStreams | None = None
 
     @property
     def windows(self) -> Windows:
@@ -36,8 +38,18 @@ class Coordination:
             self._seats = SharedSeats(store) if store else MemorySeats()
         return self._seats
 
+    @property
+    def streams(self) -> SharedStreams | None:
+        """What processes tell each other; ``None`` where they share no server."""
+        if self._streams is None and (store := self._shared_store()):
+            self._streams = SharedStreams(store)
+        return self._streams
+
     async def aclose(self) -> None:
         """Disconnect; a later use connects anew. What this process counted by itself is forgotten."""
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            await streams.aclose()
         store, self._store, self._windows, self._seats = self._store, None, None, None
         if store is not None:
             await store.aclose()

@@ -14,7 +14,7 @@ PAUSE_SECONDS = 5.0
 TIMEOUT_SECONDS = 1.0
 MAX_CONNECTIONS = 16
 
-Word = str | int | float
+Word = str | int | float | bytes
 
 
 class SharedStore:

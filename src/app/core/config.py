@@ -29,6 +29,20 @@ class AppEnv(StrEnum):
     PRODUCTION = "production"
 
 
+class OnDisconnect(StrEnum):
+    """What becomes of an answer that nobody reads any more."""
+
+    CONTINUE = "continue"
+    CANCEL = "cancel"
+
+
+class StreamRecovery(StrEnum):
+    """What follows when an answer breaks off after text was shown."""
+
+    RESTART = "restart"
+    FAIL = "fail"
+
+
 class CacheControlStrategy(StrEnum):
     """Which parts of a prompt may be marked for caching."""
 
@@ -63,6 +77,12 @@ class Settings(BaseSettings):
     cors_origins: CommaList = ()
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
     shutdown_grace_seconds: float = Field(default=20.0, ge=0)
+
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUE
+    on_disconnect_cancel_seconds: float = Field(default=30.0, ge=0)
+    stream_recovery: StreamRecovery = StreamRecovery.RESTART
+    answer_log_keep_seconds: float = Field(default=300.0, ge=0)
+    answer_checkpoint_seconds: float = Field(default=5.0, gt=0)
 
     quota_lease_seconds: float = Field(default=60.0, ge=1, le=3600)
     reconcile_interval_seconds: float = Field(default=15.0, gt=0)

@@ -44,6 +44,8 @@ class Attempt:
     usage: Usage | None = None
     """Also of a failed attempt: it may have been billed."""
     generation_id: str | None = None
+    partial_content: str | None = None
+    """The text a failed call gave before it failed."""
     next_step: NextStep | None = None
     """None after the answer, and where nothing more was tried."""
 

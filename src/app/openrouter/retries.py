@@ -17,6 +17,8 @@ class RetryPolicy:
     tries_before_others: int = 2
     """How often the same models are asked while others stand behind them."""
     tries_alone: int = 3
+    begins_again: bool = True
+    """After an answer broke off in the middle, another is begun from the start; never once a tool call was emitted."""
 
     def wait(self, tries: int, error: OpenRouterError, chance: float) -> float:
         """Full jitter: anything between nothing and the growing bound, after what the upstream asked for.
@@ -39,18 +41,22 @@ class Situation:
     hosts_ignored: bool
     """The request kept failing hosts out."""
     content_came: bool
-    """Something was shown already: to begin again would change it."""
+    """Something was shown already: to begin again takes it back."""
+    tool_call_came: bool
+    """Somebody may have acted on it: there is no taking back."""
     attempts_left: int
 
 
 def decide(error: OpenRouterError, situation: Situation, policy: RetryPolicy) -> NextStep | None:
     """What to do next; None to give up."""
-    if situation.content_came or situation.attempts_left < 1 or _time_is_over(error):
+    if situation.attempts_left < 1 or _time_is_over(error) or not _may_begin_again(situation, policy):
         return None
     if situation.hosts_ignored and isinstance(error, ModelNotFound):
         return "without_ignored_hosts"
     if 0 < len(invalid_models(error, situation.models)) < len(situation.models):
         return "without_invalid_model"
+    if situation.content_came and situation.others_left and error.worth_another_model:
+        return "next_models"  # these models were heard, and broke off
     if _worth_a_retry(error, situation, policy):
         return "retry"
     return "next_models" if situation.others_left and error.worth_another_model else None
@@ -61,6 +67,10 @@ def invalid_models(error: OpenRouterError, models: tuple[str, ...]) -> tuple[str
     if not isinstance(error, ModelNotFound) or error.status != 400:
         return ()
     return tuple(model for model in models if model in error.message)
+
+
+def _may_begin_again(situation: Situation, policy: RetryPolicy) -> bool:
+    return not situation.content_came or (policy.begins_again and not situation.tool_call_came)
 
 
 def _worth_a_retry(error: OpenRouterError, situation: Situation, policy: RetryPolicy) -> bool:

@@ -1,4 +1,4 @@
-"""One turn on its route: ask, and while nothing was shown yet, ask again or ask others, within the budget."""
+"""One turn on its route: ask, and where a call fails ask again or ask others, within the budget."""
 
 import asyncio
 import random
@@ -20,14 +20,16 @@ from app.openrouter.types import (
     GenerationStarted,
     ProviderPreferences,
     StreamEvent,
+    ToolCallDelta,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """A call failed before it showed anything, and another follows."""
+    """A call failed, and another follows. ``content_came``: what it showed is void, the next one begins anew."""
 
     attempt: Attempt
+    content_came: bool = False
 
 
 RouteEvent = StreamEvent | AttemptFailed
@@ -72,8 +74,8 @@ class RouteRun:
     def stream(self) -> AsyncGenerator[RouteEvent]:
         """The answer as it comes; the last event is `CompletionFinished`. Wrap it in `contextlib.aclosing`.
 
-        A failure before the first delta comes as `AttemptFailed`, and the next call begins, with a
-        `GenerationStarted` of its own; a later failure is raised.
+        A failure comes as `AttemptFailed`, and the next call begins, with a `GenerationStarted` of its own; one that
+        nothing follows is raised.
         """
         return self._run(lambda request: self._client.stream(request, request_id=self._request_id))
 
@@ -96,18 +98,18 @@ class RouteRun:
                 if step is None:
                     raise
                 wait = self._policy.wait(leg.tries, error, self._chance()) if step == "retry" else 0.0
-                leg = self._admitted(leg.after(step, error))
+                leg = self._admitted(leg.after(step, error, call))
             except (GeneratorExit, asyncio.CancelledError):
                 self._leave(call)
                 raise
-            yield AttemptFailed(attempt)
+            yield AttemptFailed(attempt, content_came=call.first_content is not None)
             await asyncio.sleep(wait)
 
     def _begin(self, leg: Leg) -> Call:
         if not self._budget.take():
             raise AttemptsSpent("OpenRouter was asked as often as one turn may ask.")
         now, model = _now(), leg.models[0]
-        ignored = () if leg.all_hosts else self._breaker.failing_providers(model, now)
+        ignored = () if leg.all_hosts else (*leg.broken_hosts, *self._breaker.failing_providers(model, now))
         request = _ignoring(self._plan.request(self._request, leg.models), ignored)
         return Call(leg.models, request, bool(ignored), now, self._breaker.begin(model, now))
 
@@ -116,8 +118,10 @@ class RouteRun:
             call.started = event
         elif isinstance(event, CompletionFinished):
             self._end(call, completion=event.completion)
-        elif call.first_content is None:
-            call.first_content = _now()
+        else:
+            if call.first_content is None:
+                call.first_content = _now()
+            call.tool_call_came = call.tool_call_came or isinstance(event, ToolCallDelta)
 
     def _end(
         self,

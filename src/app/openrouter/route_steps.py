@@ -20,6 +20,7 @@ class Call:
     probes: tuple[Key, ...]
     started: GenerationStarted | None = None
     first_content: float | None = None
+    tool_call_came: bool = False
     ended: bool = False
 
     def attempt(
@@ -44,6 +45,7 @@ class Call:
             latency_seconds=now - self.began,
             first_token_seconds=self.first_content - self.began if self.first_content is not None else None,
             usage=partial.usage if partial else None,
+            partial_content=partial.content if partial and error else None,
             generation_id=told.generation_id if told else None,
             next_step=next_step,
         )
@@ -57,7 +59,9 @@ class Leg:
     layers: tuple[tuple[str, ...], ...]
     tries: int = 1
     all_hosts: bool = False
-    """True: also those hosts that the breaker would keep out."""
+    """True: also those hosts that would be kept out."""
+    broken_hosts: tuple[str, ...] = ()
+    """Hosts that broke off in the middle of an answer of this turn: others are asked before them."""
 
     def situation(self, call: Call, attempts_left: int) -> Situation:
         return Situation(
@@ -66,15 +70,18 @@ class Leg:
             others_left=bool(self.layers),
             hosts_ignored=call.hosts_ignored,
             content_came=call.first_content is not None,
+            tool_call_came=call.tool_call_came,
             attempts_left=attempts_left,
         )
 
-    def after(self, step: NextStep, error: OpenRouterError) -> "Leg":
+    def after(self, step: NextStep, error: OpenRouterError, call: Call) -> "Leg":
+        broke_off = (error.provider,) if call.first_content is not None and error.provider else ()
+        hosts = tuple(dict.fromkeys((*self.broken_hosts, *broke_off)))
         if step == "next_models":
-            return Leg(self.layers[0], self.layers[1:])
+            return Leg(self.layers[0], self.layers[1:], broken_hosts=hosts)
         if step == "without_ignored_hosts":
             return replace(self, all_hosts=True)
         if step == "without_invalid_model":
             invalid = invalid_models(error, self.models)
             return replace(self, models=tuple(model for model in self.models if model not in invalid))
-        return replace(self, tries=self.tries + 1)
+        return replace(self, tries=self.tries + 1, broken_hosts=hosts)

@@ -9,6 +9,8 @@ from app.core.config import Settings, get_settings
 from app.db import database as default_database
 from app.db.database import Database
 from app.services.admin_service import AdminService, admin_service
+from app.services.answer_checkpoints import AnswerCheckpoints, answer_checkpoints
+from app.services.answer_readers import AnswerReaders
 from app.services.auth_service import AuthService, auth_service
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.cache_watch import CacheWatch, cache_watch
@@ -26,6 +28,7 @@ from app.services.rate_limiter import RateLimiter, rate_limiter
 from app.services.reconciliation_service import ReconciliationService, reconciliation_service
 from app.services.repeated_requests import RepeatedRequests
 from app.services.running_answers import RunningAnswers, running_answers
+from app.services.shared_answers import SharedAnswers, shared_answers
 from app.services.side_calls import SideCalls
 from app.services.subscription_service import SubscriptionService, subscription_service
 from app.services.summaries import Summaries
@@ -46,6 +49,8 @@ class Services:
     hub: GenerationHub
     follow_ups: FollowUps
     leases: LeaseKeeper
+    checkpoints: AnswerCheckpoints
+    shared: SharedAnswers
     admin: AdminService
     auth: AuthService
     cache_stats: CacheStatsService
@@ -79,6 +84,8 @@ class Services:
             presets=presets_service,
             reconciliation=reconciliation_service,
             leases=lease_keeper,
+            checkpoints=answer_checkpoints,
+            shared=shared_answers,
             subscriptions=subscription_service,
         )
 
@@ -96,7 +103,9 @@ class Services:
         quotas = QuotaService(settings=read_settings)
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
-        hub = GenerationHub()
+        checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
+        shared = SharedAnswers(settings=read_settings, coordination=coordination)
+        hub = GenerationHub(settings=read_settings, shared=shared)
         watch = CacheWatch()
         side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, clock=clock)
         titles = Titles(settings=read_settings, database=database, calls=side_calls)
@@ -114,6 +123,8 @@ class Services:
             hub=hub,
             follow_ups=follow_ups,
             leases=leases,
+            checkpoints=checkpoints,
+            shared=shared,
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             cache_stats=CacheStatsService(database=database),
@@ -125,10 +136,18 @@ class Services:
                 quotas=quotas,
                 gates=gates,
                 runner=TurnRunner(
-                    database=database, openrouter=openrouter, quotas=quotas, leases=leases, watch=watch, clock=clock
+                    database=database,
+                    openrouter=openrouter,
+                    quotas=quotas,
+                    leases=leases,
+                    checkpoints=checkpoints,
+                    hub=hub,
+                    watch=watch,
+                    clock=clock,
                 ),
                 repeated=RepeatedRequests(database=database, hub=hub),
                 follow_ups=follow_ups,
+                readers=AnswerReaders(database=database, hub=hub),
                 hub=hub,
                 clock=clock,
             ),
@@ -136,7 +155,12 @@ class Services:
             models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
             reconciliation=ReconciliationService(
-                settings=read_settings, database=database, openrouter=openrouter, quotas=quotas, clock=clock
+                settings=read_settings,
+                database=database,
+                openrouter=openrouter,
+                quotas=quotas,
+                shared=shared,
+                clock=clock,
             ),
             subscriptions=SubscriptionService(settings=read_settings, database=database, quotas=quotas, clock=clock),
         )
@@ -146,6 +170,8 @@ class Services:
         await self.hub.drain(self.settings.shutdown_grace_seconds)
         await self.follow_ups.drain(self.settings.shutdown_grace_seconds)
         await self.leases.aclose()
+        await self.checkpoints.aclose()
+        await self.shared.aclose()
         await self.openrouter.aclose()
         await self.coordination.aclose()
         await self.database.close()

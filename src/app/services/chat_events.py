@@ -3,19 +3,24 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from app.core.text import storable
+from app.db.models import Message
+from app.openrouter.attempts import Attempt
+from app.openrouter.cache_verdicts import CacheVerdict
+from app.openrouter.hosts import stops_billing
 from app.openrouter.route_run import AttemptFailed as FailedCall
 from app.openrouter.route_run import RouteEvent
 from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
 from app.services.chat_turn import TrimmedContext, Turn, milliseconds
-from app.services.model_call import ChatResult, ModelCallFailed, tell_attempt
+from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_attempt
 
 
 class ChatEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +90,13 @@ class ContextTrimmed(ChatEvent, frozen=True, kw_only=True):
     tokens: int
 
 
+class ContentReset(ChatEvent, frozen=True, kw_only=True):
+    """Everything shown of this answer so far is void: its model or host broke off, and another begins anew."""
+
+    name = "content.reset"
+    reason: str
+
+
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the turn; totals include cached, written, reasoning and audio tokens. Unknown is null."""
 
@@ -130,6 +142,31 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class Billing(StrEnum):
+    """What happens to the bill of a stopped answer."""
+
+    STOPS = "stops"
+    CONTINUES = "continues"
+    UNKNOWN = "unknown"
+    NOTHING = "nothing"
+
+
+class MessageStopped(ChatReply, frozen=True, kw_only=True):
+    """Somebody stopped the answer, or its last reader left for good: what had come is kept, and is what is charged.
+
+    ``billing`` is whether the model's host stops with us or bills the answer it would have given; the bill itself
+    comes later, so costs are null here.
+    """
+
+    name = "message.stopped"
+    is_last = True
+    stop_reason: str
+    billing: Billing
+
+
+AnyReply = TypeVar("AnyReply", bound=ChatReply)
+
+
 class MessageInterrupted(ChatEvent, frozen=True, kw_only=True):
     """The server went away in mid-answer; what had come is kept. Reconnect, or ask again."""
 
@@ -149,7 +186,30 @@ class MessageFailed(ChatEvent, frozen=True, kw_only=True):
     attempts: list[dict[str, Any]] = []
 
 
+EVENTS: tuple[type[ChatEvent], ...] = (
+    MessageStarted,
+    ReasoningDelta,
+    ContentDelta,
+    Citation,
+    Image,
+    AttemptFailed,
+    ContentReset,
+    ContextTrimmed,
+    ChatReply,
+    MessageStopped,
+    MessageInterrupted,
+    MessageFailed,
+)
+"""All that a log may hold."""
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
+_decoders: dict[str, msgspec.json.Decoder[ChatEvent]] = {each.name: msgspec.json.Decoder(each) for each in EVENTS}
+
+
+class _KeptReply(msgspec.Struct):
+    """What tells a stopped answer from a whole one among those kept for repeated requests."""
+
+    stop_reason: str | None = None
 
 
 def encode(event: ChatEvent) -> bytes:
@@ -157,20 +217,41 @@ def encode(event: ChatEvent) -> bytes:
     return _encoder.encode(event)
 
 
-def decode_reply(text: str) -> "ChatReply":
-    """An answer as it was encoded; encoded again it is the same to the letter."""
-    return msgspec.json.decode(text, type=ChatReply)
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How an answer ended: the last event of its stream, and its status in a word."""
+
+    message_id: UUID
+    status: str
+    ending: ChatEvent
 
 
-def retold(reply: "ChatReply") -> tuple[ChatEvent, ...]:
+def encode_ending(ending: ChatEvent) -> bytes:
+    """How an answer ended, as JSON."""
+    message_id: UUID = ending.message_id  # type: ignore[attr-defined]  # every last event has one
+    return _encoder.encode(Ending(message_id=message_id, status=ending.name.partition(".")[2], ending=ending))
+
+
+def decode(name: str, data: bytes | str) -> ChatEvent:
+    """An event as it was encoded; encoded again it is the same to the letter."""
+    return _decoders[name].decode(data)
+
+
+def decode_reply(text: str) -> ChatReply:
+    """The answer that was kept for a repeated request, whole or stopped."""
+    is_stopped = msgspec.json.decode(text, type=_KeptReply).stop_reason is not None
+    return msgspec.json.decode(text, type=MessageStopped if is_stopped else ChatReply)
+
+
+def retold(reply: ChatReply) -> tuple[ChatEvent, ...]:
     """The events of an answer that is whole already."""
     first = MessageStarted(
         message_id=reply.message_id,
         user_message_id=reply.user_message_id,
         conversation_id=reply.conversation_id,
-        model=reply.models_attempted[0],
+        model=reply.models_attempted[0] if reply.models_attempted else reply.model,
     )
-    return (first, *reply.citations, ContentDelta(text=reply.content), reply)
+    text = (ContentDelta(text=reply.content),) if reply.content else ()
+    return (first, *reply.citations, *text, reply)
 
 
 def started(turn: Turn) -> MessageStarted:
@@ -202,11 +283,16 @@ def told(piece: RouteEvent) -> ChatEvent | None:
             return ReasoningDelta(text=text)
         case ImageDelta(url):
             return Image(url=url)
-        case FailedCall(attempt):
-            return AttemptFailed(model=attempt.model, provider=attempt.provider, error=attempt.error or "unknown")
         case AnnotationDelta(annotation):
             return citation_of(annotation)
     return None
+
+
+def told_failure(failure: FailedCall) -> tuple[ChatEvent, ...]:
+    """What readers are told when a call failed and another follows: also that what it showed is void."""
+    attempt, error = failure.attempt, failure.attempt.error or "unknown"
+    failed_call = AttemptFailed(model=attempt.model, provider=attempt.provider, error=error)
+    return (failed_call, ContentReset(reason=error)) if failure.content_came else (failed_call,)
 
 
 def citation_of(annotation: Mapping[str, Any]) -> Citation | None:
@@ -241,7 +327,7 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         cached_tokens_read=usage.cached_tokens,
         cached_tokens_write=usage.cache_write_tokens,
         cache_discount_usd=_plain(result.cache_discount_usd),
-        cache=_cache_report(result),
+        cache=_cache_report(result.caching[-1].verdict, result.cache_breakpoint_count),
         total_cost_usd=_plain(result.total_cost_usd),
         reasoning_tokens=usage.reasoning_tokens,
         finish_reason=result.finish_reason,
@@ -256,12 +342,91 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
     )
 
 
-def _cache_report(result: ChatResult) -> CacheReport:
-    verdict = result.caching[-1].verdict
+def _cache_report(verdict: CacheVerdict | None, breakpoints: int) -> CacheReport:
     return CacheReport(
         outcome=verdict.outcome.value if verdict else None,
         detail=verdict.detail if verdict else None,
-        breakpoints=result.cache_breakpoint_count,
+        breakpoints=breakpoints,
+    )
+
+
+def stopped(turn: Turn, call: ModelCall, shown: str, reason: str) -> MessageStopped:
+    """The last event of a turn that was ended before its answer was whole."""
+    attempts, route = call.attempts, call.route
+    last = attempts[-1] if attempts else None
+    return MessageStopped(
+        message_id=turn.message_id,
+        user_message_id=turn.user_message_id,
+        conversation_id=turn.conversation_id,
+        content=storable(shown),
+        model=last.model if last else turn.planned.request.model,
+        provider=last.provider if last else None,
+        usage=UsageReport(prompt_tokens=None, completion_tokens=None, total_tokens=None),
+        cached_tokens_read=None,
+        cached_tokens_write=None,
+        cache_discount_usd=None,
+        cache=_cache_report(call.caching[-1].verdict if attempts else None, len(call.planned.cache.breakpoints)),
+        total_cost_usd=None,
+        reasoning_tokens=None,
+        finish_reason=None,
+        routing_strategy=route.routing_strategy,
+        fallback_used=route.fallback_used,
+        models_attempted=list(route.models_attempted),
+        notes=list(turn.planned.route.notes),
+        citations=[],
+        first_token_ms=milliseconds(last.first_token_seconds) if last else None,
+        latency_ms=milliseconds(last.latency_seconds) if last else None,
+        created_at=turn.created_at,
+        stop_reason=reason,
+        billing=_billing(last),
+    )
+
+
+def _billing(last: Attempt | None) -> Billing:
+    if last is None or last.error != "cancelled" or last.generation_id is None:
+        return Billing.NOTHING  # no call ran that could be billed to the person
+    return billing_by(stops_billing(last.provider))
+
+
+def billing_by(host_stops: bool | None) -> Billing:
+    """In words for readers: whether a host's bill ends with the call."""
+    return Billing.UNKNOWN if host_stops is None else Billing.STOPS if host_stops else Billing.CONTINUES
+
+
+def stored_reply(kind: type[AnyReply], message: Message, **more: Any) -> AnyReply:
+    """An answer's last event from its stored message."""
+    return kind(
+        message_id=message.id,
+        user_message_id=message.parent_id or message.id,
+        conversation_id=message.conversation_id,
+        content=message.content,
+        model=message.final_model_used or message.model or "",
+        provider=message.provider,
+        usage=UsageReport(
+            prompt_tokens=message.prompt_tokens,
+            completion_tokens=message.completion_tokens,
+            total_tokens=message.total_tokens,
+        ),
+        cached_tokens_read=message.cached_tokens_read,
+        cached_tokens_write=message.cached_tokens_write,
+        cache_discount_usd=_plain(message.cache_discount_usd),
+        cache=CacheReport(
+            outcome=message.cache_outcome,
+            detail=message.cache_detail,
+            breakpoints=message.cache_breakpoint_count or 0,
+        ),
+        total_cost_usd=_plain(message.total_cost_usd),
+        reasoning_tokens=message.reasoning_tokens,
+        finish_reason=message.finish_reason,
+        routing_strategy=message.routing_strategy or "",
+        fallback_used=bool(message.fallback_used),
+        models_attempted=message.models_attempted or [],
+        notes=message.notes,
+        citations=[Citation(**each) for each in message.citations or ()],
+        first_token_ms=message.first_token_ms,
+        latency_ms=message.latency_ms,
+        created_at=message.created_at,
+        **more,
     )
 
 

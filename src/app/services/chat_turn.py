@@ -15,7 +15,7 @@ from app.openrouter.attempts import Attempt
 from app.openrouter.cache_accounts import CacheAccount
 from app.openrouter.cache_prints import CachedCall, decode, encode
 from app.openrouter.cache_verdicts import CacheVerdict
-from app.services.model_call import AttemptCaching, ChatResult, PlannedCompletion, sane_usage
+from app.services.model_call import AttemptCaching, ChatResult, ModelCall, PlannedCompletion, sane_usage
 from app.services.quota_service import BilledCall, Lease
 
 
@@ -164,6 +164,30 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
     }
 
 
+def stopped_values(call: ModelCall, row: Mapping[str, Any], content: str, now: datetime) -> dict[str, Any]:
+    """What a stopped answer records: its text, and its last call as far as that is known; the bill comes later."""
+    return ending_values("stopped", content, now) | {
+        "provider": row["provider"],
+        "generation_id": row["generation_id"],
+        "first_token_ms": row["first_token_ms"],
+        "latency_ms": row["latency_ms"],
+        "total_cost_usd": row["cost_usd"],
+        "is_provisional": row["cost_usd"] is None,
+        "prompt_tokens": row["prompt_tokens"],
+        "completion_tokens": row["completion_tokens"],
+        "cached_tokens_read": row["cached_tokens_read"],
+        "cached_tokens_write": row["cached_tokens_write"],
+        "cache_discount_usd": row["cache_discount_usd"],
+        "cache_breakpoint_count": row["cache_breakpoint_count"],
+        "cache_outcome": row["cache_outcome"],
+        "cache_detail": row["cache_detail"],
+        "routing_strategy": call.route.routing_strategy,
+        "fallback_used": call.route.fallback_used,
+        "models_attempted": list(call.route.models_attempted),
+        "final_model_used": row["model"],
+    }
+
+
 def attempt_rows(
     turn: Turn, attempts: Sequence[Attempt], caching: Sequence[AttemptCaching], *, now: datetime
 ) -> list[dict[str, Any]]:
@@ -227,6 +251,7 @@ def _attempt_row(turn: Turn, attempt: Attempt, caching: AttemptCaching, now: dat
         "model": attempt.model,
         "provider": attempt.provider,
         "outcome": _OUTCOMES.get(attempt.error, "failed"),
+        "partial_content": storable(attempt.partial_content or "")[:MOST_PARTIAL_CHARS] or None,
         "http_status": attempt.status,
         "error_code": attempt.error,
         "next_step": attempt.next_step,
@@ -245,5 +270,8 @@ def _attempt_row(turn: Turn, attempt: Attempt, caching: AttemptCaching, now: dat
         "cost_usd": usage.cost if usage else None,
     }
 
+
+MOST_PARTIAL_CHARS = 100_000
+"""How much of a failed call's text is kept."""
 
 _OUTCOMES: dict[str | None, str] = {None: "completed", "cancelled": "interrupted"}

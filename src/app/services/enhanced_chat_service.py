@@ -23,10 +23,12 @@ from app.domain.context_window import FittedHistory, Room, tokens_through
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
 from app.openrouter.tokens import estimate_prompt_tokens
+from app.services.answer_log import AnswerLog
+from app.services.answer_readers import AnswerReaders, answer_readers
 from app.services.chat_events import ChatEvent, ChatReply
 from app.services.chat_turn import MessageIds, Question, RequestKey, TrimmedContext, Turn, cached_calls, opening_rows
 from app.services.follow_ups import FollowUps, follow_ups
-from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub
+from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates, plan_gates
@@ -46,6 +48,9 @@ from app.services.turn_runner import TurnRunner, turn_runner
 
 log = structlog.get_logger(__name__)
 
+STOP_WAIT_SECONDS = 10.0
+"""How long the one who stops an answer waits for its end to be written down."""
+
 
 class EnhancedChatService:
     """The use cases behind ``POST /chat``, and behind asking again or in other words."""
@@ -61,6 +66,7 @@ class EnhancedChatService:
         runner: TurnRunner,
         repeated: RepeatedRequests,
         follow_ups: FollowUps,
+        readers: AnswerReaders,
         hub: GenerationHub,
         clock: Clock = utc_now,
     ) -> None:
@@ -72,6 +78,7 @@ class EnhancedChatService:
         self._runner = runner
         self._repeated = repeated
         self._follow_ups = follow_ups
+        self._readers = readers
         self._hub = hub
         self._clock = clock
 
@@ -89,7 +96,7 @@ class EnhancedChatService:
         ``options`` are the fields of :class:`Question`. Whatever can refuse has refused before this returns.
         """
         question = Question(content=message_content, **options)
-        answer = await self.ask(user_id, conversation_id, question, streaming=enable_streaming)
+        answer = await self.ask(user_id, conversation_id, question)
         return _events_of(answer) if enable_streaming else await answer.wait_for_reply()
 
     async def ask(
@@ -98,44 +105,43 @@ class EnhancedChatService:
         conversation_id: UUID,
         question: Question,
         *,
-        streaming: bool,
         parent_id: UUID | None = None,
         request_key: RequestKey | None = None,
     ) -> AnswerLog:
         """Ask behind the answer ``parent_id``, without one at the end of the active branch.
 
-        The turn opens and runs on its own; the log tells how it goes, with ``streaming`` piece by piece. The same
+        The turn opens and runs on its own; the log tells how it goes, piece by piece. The same
         ``request_key`` again joins the running answer or repeats the finished one; nothing is charged twice.
         """
         place = Continuation(conversation_id, parent_id)
-        return await self._ask(user_id, place, question, streaming=streaming, request_key=request_key)
+        return await self._ask(user_id, place, question, request_key=request_key)
 
     async def regenerate(
-        self, user_id: UUID, message_id: UUID, options: Question, *, streaming: bool, request_key: RequestKey | None
+        self, user_id: UUID, message_id: UUID, options: Question, *, request_key: RequestKey | None
     ) -> AnswerLog:
         """Answer a question once more, beside the answer there is; either of the two may be named.
 
         ``options`` say how to ask; their text does not count, and without a preset that of the answer holds.
         """
         place = Regeneration(message_id)
-        return await self._ask(user_id, place, options, streaming=streaming, request_key=request_key)
+        return await self._ask(user_id, place, options, request_key=request_key)
 
     async def edit(
-        self, user_id: UUID, message_id: UUID, question: Question, *, streaming: bool, request_key: RequestKey | None
+        self, user_id: UUID, message_id: UUID, question: Question, *, request_key: RequestKey | None
     ) -> AnswerLog:
         """Ask in place of the question ``message_id``: a branch beside it, from the same point."""
         place = Edit(message_id)
-        return await self._ask(user_id, place, question, streaming=streaming, request_key=request_key)
+        return await self._ask(user_id, place, question, request_key=request_key)
 
     async def _ask(
-        self, user_id: UUID, place: Place, question: Question, *, streaming: bool, request_key: RequestKey | None
+        self, user_id: UUID, place: Place, question: Question, *, request_key: RequestKey | None
     ) -> AnswerLog:
         self._hub.refuse_when_draining()
         longest = self._settings().max_message_chars
         if len(question.content) > longest:
             raise InvalidField("message", f"has {len(question.content)} characters; at most {longest} are allowed.")
         ids = MessageIds(asked=new_id(), answer=new_id())
-        answer = self._hub.prepare(ids.answer)
+        answer = self._hub.prepare(user_id, ids.answer)
         try:
             turn = await self._open_turn(ids, user_id, place, question, request_key)
         except BaseException:
@@ -143,13 +149,29 @@ class EnhancedChatService:
             raise
         if isinstance(turn, IdempotencyKey):
             self._hub.discard(answer)
-            return self._repeated.answer(turn)
-        self._hub.start(answer, lambda answer: self._run(turn, answer, streaming=streaming))
+            return await self._repeated.answer(turn)
+        self._hub.start(answer, lambda answer: self._run(turn, answer))
         return answer
 
-    async def _run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
-        await self._runner.run(turn, answer, streaming=streaming)
+    async def _run(self, turn: Turn, answer: AnswerLog) -> None:
+        await self._runner.run(turn, answer)
         self._follow_ups.after(turn)
+
+    async def follow(self, user_id: UUID, message_id: UUID, *, after: int = 0) -> AnswerLog | None:
+        """The log of an answer for a reader who has everything up to event ``after``; ``None``: nothing is behind it.
+
+        Raises :class:`NotFound` for what is not an answer of this account.
+        """
+        return await self._readers.find(user_id, message_id, after=after)
+
+    async def stop(self, user_id: UUID, message_id: UUID) -> ChatEvent:
+        """End a running answer, in whichever process it runs; its last event, also if it had ended before.
+
+        Raises :class:`NotFound` for what is not an answer of this account, :class:`AnswerOutOfReach` when the process
+        that makes it does not react.
+        """
+        await self._hub.stop_anywhere(user_id, message_id)
+        return await self._readers.wait_for_end(user_id, message_id, seconds=STOP_WAIT_SECONDS)
 
     async def knows_request(self, user_id: UUID, key: str) -> bool:
         """Whether a request came before under this idempotency key."""
@@ -354,5 +376,6 @@ enhanced_chat_service = EnhancedChatService(
     runner=turn_runner,
     repeated=repeated_requests,
     follow_ups=follow_ups,
+    readers=answer_readers,
     hub=generation_hub,
 )

@@ -1,111 +1,25 @@
 """Running answers: each is a task of the process, not of a request, and writes events to a log that readers follow."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from app.core.config import OnDisconnect, Settings, get_settings
 from app.core.errors import AppError, ServiceUnavailable
-from app.services.chat_events import ChatEvent, ChatReply, MessageFailed, MessageInterrupted, encode
+from app.services.answer_log import AnswerLog
+from app.services.chat_events import MessageFailed, MessageInterrupted
+from app.services.shared_answers import SharedAnswers, shared_answers
 
 log = structlog.get_logger(__name__)
 
-KEPT_SECONDS = 60.0
-"""How long the log of an answer is kept after its end, for readers who come late."""
+STOPPED, DISCONNECTED = "stopped", "disconnected"
+"""Why an answer was ended before it was whole: somebody said so, or its last reader stayed away."""
 
-
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """An event with its place in the log (from 1) and its data, encoded once however many readers there are."""
-
-    sequence: int
-    event: ChatEvent
-    data: bytes
-
-
-class AnswerLog:
-    """The events of one answer. Any number of readers, each from where it left off."""
-
-    def __init__(self, message_id: UUID) -> None:
-        self.message_id = message_id
-        self.refusal: AppError | None = None
-        self._events: list[LoggedEvent] = []
-        self._is_closed = False
-        self._waiting: list[asyncio.Future[None]] = []
-        self._at_the_end: list[Callable[[], None]] = []
-
-    @property
-    def is_closed(self) -> bool:
-        """The last event has been written."""
-        return self._is_closed
-
-    def append(self, event: ChatEvent) -> None:
-        """Write an event and wake the readers. The last event closes the log; nothing follows it."""
-        if self._is_closed:
-            raise RuntimeError("this answer has ended")
-        self._events.append(LoggedEvent(len(self._events) + 1, event, encode(event)))
-        self._is_closed = event.is_last
-        if self._is_closed:
-            for act in self._at_the_end:
-                act()
-        self._wake()
-
-    def when_closed(self, act: Callable[[], None]) -> None:
-        """Do something once with the last event, before any reader sees it; at once if it has been written."""
-        if self._is_closed:
-            act()
-        else:
-            self._at_the_end.append(act)
-
-    async def read(self, *, after: int = 0) -> AsyncGenerator[LoggedEvent]:
-        """The events behind sequence number ``after``, as they come, until the last."""
-        async for batch in self.follow(after=after, idle_seconds=None):
-            for logged in batch:
-                yield logged
-
-    async def follow(self, *, after: int, idle_seconds: float | None) -> AsyncGenerator[list[LoggedEvent]]:
-        """Like :meth:`read`, all that is there at once; an empty list for every ``idle_seconds`` without anything."""
-        position = after
-        while True:
-            batch = self._events[position:]
-            if batch:
-                yield batch
-                position += len(batch)
-            elif self._is_closed:
-                return
-            elif not await self._next_event(idle_seconds):
-                yield []
-
-    async def wait_for_reply(self) -> ChatReply:
-        """The whole answer once it has come; raises the refusal it ended with."""
-        while not self._is_closed:
-            await self._next_event(None)
-        last = self._events[-1].event
-        if isinstance(last, ChatReply):
-            return last
-        raise self.refusal or ServiceUnavailable("The server stopped before the answer was complete. Ask again.")
-
-    async def _next_event(self, seconds: float | None) -> bool:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-        return True
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+Generate = Callable[[AnswerLog], Awaitable[None]]
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
@@ -118,12 +32,33 @@ async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-class GenerationHub:
-    """Starts answers and sees them through; at shutdown it waits for them, then hands over what is left."""
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An answer being made. ``is_unwanted`` before it ``has_begun``: it ends with its first step."""
 
-    def __init__(self) -> None:
-        self._running: dict[UUID, asyncio.Task[None]] = {}
+    answer: AnswerLog
+    task: asyncio.Task[None] = field(init=False)
+    has_begun: bool = False
+    is_unwanted: bool = False
+    stop_reason: str | None = None
+
+    def end(self) -> None:
+        """Have the task end itself. One that has not begun would never run, and so close nothing: it begins first."""
+        self.is_unwanted = True
+        if self.has_begun:
+            self.task.cancel()
+
+
+class GenerationHub:
+    """Starts answers and sees them through; stops them on request; at shutdown hands over what is left."""
+
+    def __init__(self, *, settings: Callable[[], Settings], shared: SharedAnswers) -> None:
+        self._settings = settings
+        self._shared = shared
+        self._shared.on_stop(lambda user_id, message_id, reason: self.stop(user_id, message_id, reason=reason))
+        self._running: dict[UUID, _Running] = {}
         self._logs: dict[UUID, AnswerLog] = {}
+        self._retellings: set[_Running] = set()
         self._is_draining = False
 
     @property
@@ -136,43 +71,100 @@ class GenerationHub:
         if self._is_draining:
             raise ServiceUnavailable("The server is restarting. Try again in a moment.", headers={"Retry-After": "5"})
 
-    def prepare(self, message_id: UUID) -> AnswerLog:
+    def prepare(self, user_id: UUID, message_id: UUID) -> AnswerLog:
         """The log of an answer that is about to start, so that others can find it from the first moment."""
-        answer = self._logs[message_id] = AnswerLog(message_id)
+        answer = self._logs[message_id] = AnswerLog(user_id, message_id)
         return answer
 
     def discard(self, answer: AnswerLog) -> None:
         """Forget an answer that was refused before it started."""
         self._logs.pop(answer.message_id, None)
 
-    def find(self, message_id: UUID) -> AnswerLog | None:
-        """The log of an answer that runs here or ended here a short while ago."""
-        return self._logs.get(message_id)
+    def find(self, user_id: UUID, message_id: UUID) -> AnswerLog | None:
+        """The log of somebody's answer that runs here or ended here a short while ago."""
+        answer = self._logs.get(message_id)
+        return answer if answer is not None and answer.user_id == user_id else None
 
-    def start(self, answer: AnswerLog, generate: Callable[[AnswerLog], Awaitable[None]]) -> None:
+    async def find_anywhere(self, user_id: UUID, message_id: UUID) -> AnswerLog | None:
+        """The same, wherever it runs."""
+        return self.find(user_id, message_id) or await self._shared.find(user_id, message_id)
+
+    def start(self, answer: AnswerLog, generate: Generate) -> None:
         """Run ``generate`` in a task of its own; it writes to ``answer``."""
-        task = asyncio.create_task(self._see_through(answer, generate), name=f"answer {answer.message_id}")
-        self._running[answer.message_id] = task
-        task.add_done_callback(lambda _: self._end(answer))
+        running = self._running[answer.message_id] = self._begin(answer, generate)
+        running.task.add_done_callback(lambda _: self._end(answer))
+        self._shared.publish(answer)
+        if self._settings().on_disconnect is OnDisconnect.CANCEL:
+            answer.when_unread(lambda: self._watch_unread(answer))
+
+    def retell(self, answer: AnswerLog, tell: Generate) -> None:
+        """Run ``tell``, which writes what happened elsewhere or before: it ends when nobody reads it."""
+        running = self._begin(answer, tell)
+        self._retellings.add(running)
+        running.task.add_done_callback(lambda _: self._retellings.discard(running))
+        answer.when_unread(running.end)
+
+    def stop(self, user_id: UUID, message_id: UUID, *, reason: str = STOPPED) -> bool:
+        """Have somebody's answer end now, keeping what came; false if it does not run here."""
+        running = self._running.get(message_id)
+        if running is None or running.answer.user_id != user_id:
+            return False
+        if running.stop_reason is None:
+            running.stop_reason = reason
+            running.end()
+        return True
+
+    async def stop_anywhere(self, user_id: UUID, message_id: UUID) -> None:
+        """The same, wherever it runs; where nobody makes it, nothing happens."""
+        if not self.stop(user_id, message_id):
+            await self._shared.ask_to_stop(user_id, message_id, STOPPED)
+
+    def stop_reason(self, answer: AnswerLog) -> str | None:
+        """Why the running answer is to stop; ``None`` if nobody wants that, and its task ends for another reason."""
+        running = self._running.get(answer.message_id)
+        return running.stop_reason if running is not None else None
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing new; give running answers ``grace_seconds``, then cancel them so that they close themselves."""
         self._is_draining = True
-        tasks = list(self._running.values())
+        running = [*self._running.values(), *self._retellings]
+        tasks = [each.task for each in running]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(tasks, timeout=grace_seconds)
+            for late in running:
+                if not late.task.done():
+                    late.end()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._is_draining = False
 
+    def _begin(self, answer: AnswerLog, generate: Generate) -> _Running:
+        running = _Running(answer)
+        running.task = asyncio.create_task(self._see_through(running, generate), name=f"answer {answer.message_id}")
+        return running
+
+    def _watch_unread(self, answer: AnswerLog) -> None:
+        watch = asyncio.create_task(self._stop_if_unread(answer), name=f"unread {answer.message_id}")
+        answer.when_closed(watch.cancel)
+
+    async def _stop_if_unread(self, answer: AnswerLog) -> None:
+        while not answer.readers:
+            await asyncio.sleep(self._settings().on_disconnect_cancel_seconds)
+            if not answer.readers and not await self._shared.has_readers_elsewhere(answer):
+                self.stop(answer.user_id, answer.message_id, reason=DISCONNECTED)
+                return
+
     def _end(self, answer: AnswerLog) -> None:
         self._running.pop(answer.message_id, None)
-        if not answer.is_closed:  # cancelled before its first step
+        if not answer.is_closed:
             answer.append(MessageInterrupted(message_id=answer.message_id))
-        asyncio.get_running_loop().call_later(KEPT_SECONDS, self._logs.pop, answer.message_id, None)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._settings().answer_log_keep_seconds, self._logs.pop, answer.message_id, None)
 
-    async def _see_through(self, answer: AnswerLog, generate: Callable[[AnswerLog], Awaitable[None]]) -> None:
+    async def _see_through(self, running: _Running, generate: Generate) -> None:
+        answer = running.answer
+        running.has_begun = True
+        if running.is_unwanted:
+            running.end()
         try:
             await generate(answer)
         except asyncio.CancelledError:
@@ -189,4 +181,4 @@ class GenerationHub:
                 answer.append(MessageFailed(message_id=answer.message_id, error=refusal.code, detail=refusal.detail))
 
 
-generation_hub = GenerationHub()
+generation_hub = GenerationHub(settings=get_settings, shared=shared_answers)

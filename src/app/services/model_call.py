@@ -165,6 +165,11 @@ class ModelCall:
         self._learn = learn
 
     @property
+    def planned(self) -> PlannedCompletion:
+        """What was decided before it was sent."""
+        return self._planned
+
+    @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every call made so far, also after an error or a cancellation."""
         return tuple(self._run.attempts)

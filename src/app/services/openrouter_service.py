@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from app.core.clock import Clock, utc_now
-from app.core.config import Settings, get_settings
+from app.core.config import Settings, StreamRecovery, get_settings
 from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
@@ -147,7 +147,7 @@ class OpenRouterService:
             planned.route,
             planned.request,
             breaker=self._breaker,
-            policy=self._retries,
+            policy=replace(self._retries, begins_again=self._settings().stream_recovery is StreamRecovery.RESTART),
             request_id=planned.request_id,
         )
         return ModelCall(run, planned, self.catalog, learn=self._learn)

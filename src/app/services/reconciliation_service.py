@@ -24,9 +24,11 @@ from app.openrouter.cache_verdicts import CacheOutcome
 from app.openrouter.errors import GenerationNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.types import Usage
+from app.services.chat_events import MessageInterrupted
 from app.services.model_call import MOST_USD, sane_usage
 from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
 from app.services.quota_service import BilledCall, QuotaService, quota_service
+from app.services.shared_answers import SharedAnswers, shared_answers
 
 log = structlog.get_logger(__name__)
 
@@ -49,12 +51,14 @@ class ReconciliationService:
         database: Database,
         openrouter: OpenRouterService,
         quotas: QuotaService,
+        shared: SharedAnswers,
         clock: Clock = utc_now,
     ) -> None:
         self._settings = settings
         self._database = database
         self._openrouter = openrouter
         self._quotas = quotas
+        self._shared = shared
         self._clock = clock
         self._next_forgetting = clock()
 
@@ -91,6 +95,9 @@ class ReconciliationService:
                 await self._close_orphan(uow, lease, now=now)
                 await uow.commit()
                 log.warning("turn.orphaned", message_id=str(lease.message_id), lease_id=str(lease.id))
+            else:
+                return
+        await self._shared.end(lease.user_id, lease.message_id, MessageInterrupted(message_id=lease.message_id))
 
     async def _close_orphan(self, uow: UnitOfWork, lease: QuotaLease, *, now: datetime) -> None:
         was_pending = await uow.bills.interrupt_pending(lease.user_id, lease.message_id, now=now)
@@ -274,5 +281,9 @@ def _period_of(lease: QuotaLease) -> Period:
 
 
 reconciliation_service = ReconciliationService(
-    settings=get_settings, database=database, openrouter=openrouter_service, quotas=quota_service
+    settings=get_settings,
+    database=database,
+    openrouter=openrouter_service,
+    quotas=quota_service,
+    shared=shared_answers,
 )

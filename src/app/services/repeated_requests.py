@@ -5,9 +5,10 @@ import asyncio
 from app.core.errors import AppError, Conflict
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey
+from app.services.answer_log import AnswerLog
 from app.services.chat_events import decode_reply, retold
 from app.services.chat_turn import RequestKey
-from app.services.generation_hub import AnswerLog, GenerationHub, generation_hub
+from app.services.generation_hub import GenerationHub, generation_hub
 
 REPEAT_POLL_SECONDS = 0.2
 REPEAT_WAIT_SECONDS = 30.0
@@ -34,13 +35,13 @@ class RepeatedRequests:
         self._database = database
         self._hub = hub
 
-    def answer(self, claimed: IdempotencyKey) -> AnswerLog:
-        """The log of the answer: the running one of this process, or one that retells it."""
-        running = self._hub.find(claimed.message_id)
+    async def answer(self, claimed: IdempotencyKey) -> AnswerLog:
+        """The log of the answer: the running one, wherever it runs, or one that retells it."""
+        running = await self._hub.find_anywhere(claimed.user_id, claimed.message_id)
         if running is not None:
             return running
-        answer = self._hub.prepare(claimed.message_id)
-        self._hub.start(answer, lambda answer: self._retell(claimed, answer))
+        answer = AnswerLog(claimed.user_id, claimed.message_id)
+        self._hub.retell(answer, lambda answer: self._retell(claimed, answer))
         return answer
 
     async def _retell(self, claimed: IdempotencyKey, answer: AnswerLog) -> None:

@@ -7,15 +7,32 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
+from app.openrouter.route_run import AttemptFailed
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
+from app.services.answer_checkpoints import AnswerCheckpoints, ShownText, answer_checkpoints
+from app.services.answer_log import AnswerLog
 from app.services.cache_watch import CacheWatch, cache_watch
-from app.services.chat_events import MessageInterrupted, encode, failed, reply, started, told, trimmed
+from app.services.chat_events import (
+    Billing,
+    ChatReply,
+    MessageInterrupted,
+    MessageStopped,
+    encode,
+    failed,
+    reply,
+    started,
+    stopped,
+    told,
+    told_failure,
+    trimmed,
+)
 from app.services.chat_turn import (
     Turn,
     answered_call,
@@ -23,8 +40,9 @@ from app.services.chat_turn import (
     completed_values,
     ending_values,
     lost_calls,
+    stopped_values,
 )
-from app.services.generation_hub import AnswerLog, uninterrupted
+from app.services.generation_hub import GenerationHub, generation_hub, uninterrupted
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_route
 from app.services.openrouter_service import OpenRouterService, openrouter_service
@@ -48,6 +66,8 @@ class TurnRunner:
         quotas: QuotaService,
         leases: LeaseKeeper,
         watch: CacheWatch,
+        checkpoints: AnswerCheckpoints,
+        hub: GenerationHub,
         clock: Clock = utc_now,
     ) -> None:
         self._database = database
@@ -55,40 +75,58 @@ class TurnRunner:
         self._quotas = quotas
         self._leases = leases
         self._watch = watch
+        self._checkpoints = checkpoints
+        self._hub = hub
         self._clock = clock
 
-    async def run(self, turn: Turn, answer: AnswerLog, *, streaming: bool) -> None:
+    async def run(self, turn: Turn, answer: AnswerLog) -> None:
         """See the turn through; whatever happens, it is closed and its last event written."""
         structlog.contextvars.bind_contextvars(message_id=str(turn.message_id))
         answer.append(started(turn))
         if turn.trimmed is not None:
             answer.append(trimmed(turn.trimmed))
-        shown: list[str] = []
+        shown = ShownText()
         call = self._openrouter.call(turn.planned)
         try:
-            with self._leases.keep(turn.lease):
-                result = await self._follow(turn, call, answer, shown) if streaming else await call.complete()
+            with self._leases.keep(turn.lease), self._checkpoints.keep(turn, shown):
+                result = await self._follow(turn, call, answer, shown)
         except ModelCallFailed as refusal:
-            await uninterrupted(_durably(partial(self._close_failed, turn, call, refusal, "".join(shown))))
+            ending = failed(turn, refusal)
+            await uninterrupted(_durably(partial(self._close_failed, turn, call, refusal, shown.text, answer)))
             answer.refusal = refusal
-            answer.append(failed(turn, refusal))
+            answer.append(ending)
         except asyncio.CancelledError:
-            await _durably(partial(self._close_interrupted, turn, call, "".join(shown)))
-            answer.append(MessageInterrupted(message_id=turn.message_id))
-            raise
-        else:
-            try:
-                await uninterrupted(_durably(partial(self._close_completed, turn, result)))
-            except asyncio.CancelledError:  # it came while the turn closed, and the turn is closed
-                answer.append(reply(turn, result))
+            if (reason := self._hub.stop_reason(answer)) is None:
+                await _durably(partial(self._close_interrupted, turn, call, shown.text, answer))
+                answer.append(MessageInterrupted(message_id=turn.message_id))
                 raise
-            answer.append(reply(turn, result))
+            _stay()
+            await self._stop(turn, call, answer, shown, reason)
+        else:
+            await self._complete(turn, result, answer)
 
     async def aclose(self) -> None:
-        """Stop keeping leases alive."""
+        """Stop what runs beside the answers."""
         await self._leases.aclose()
+        await self._checkpoints.aclose()
 
-    async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: list[str]) -> ChatResult:
+    async def _complete(self, turn: Turn, result: ChatResult, answer: AnswerLog) -> None:
+        try:
+            await uninterrupted(_durably(partial(self._close_completed, turn, result, answer)))
+        except asyncio.CancelledError:  # it came while the turn closed, and the turn is closed
+            answer.append(reply(turn, result))
+            if self._hub.stop_reason(answer) is None:
+                raise
+            _stay()
+        else:
+            answer.append(reply(turn, result))
+
+    async def _stop(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText, reason: str) -> None:
+        ending = stopped(turn, call, shown.text, reason)
+        await uninterrupted(_durably(partial(self._close_stopped, turn, call, ending, answer)))
+        answer.append(ending)
+
+    async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText) -> ChatResult:
         """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
         notes: dict[str, asyncio.Task[None]] = {}
         try:
@@ -100,12 +138,15 @@ class TurnRunner:
                         if piece.generation_id is not None and piece.generation_id not in notes:
                             note = self._note_generation(turn, piece.generation_id)
                             notes[piece.generation_id] = asyncio.create_task(note)
-                        continue
-                    if isinstance(piece, ContentDelta | RefusalDelta):
-                        shown.append(piece.text)
-                    event = told(piece)
-                    if event is not None:
-                        answer.append(event)
+                    elif isinstance(piece, AttemptFailed):
+                        shown.clear()
+                        for event in told_failure(piece):
+                            answer.append(event)
+                    else:
+                        if isinstance(piece, ContentDelta | RefusalDelta):
+                            shown.add(piece.text)
+                        if (told_piece := told(piece)) is not None:
+                            answer.append(told_piece)
             raise AssertionError("a stream ends with its result or raises")
         finally:
             await asyncio.gather(*notes.values())
@@ -119,59 +160,104 @@ class TurnRunner:
         except (SQLAlchemyError, OSError):
             log.warning("turn.generation_not_noted", generation_id=generation_id)
 
-    async def _close_completed(self, turn: Turn, result: ChatResult) -> None:
+    async def _close_completed(self, turn: Turn, result: ChatResult, answer: AnswerLog) -> None:
         now = self._clock()
         rows = attempt_rows(turn, result.attempts, result.caching, now=now)
-        answer, lost = answered_call(rows[-1], result.caching[-1].account), lost_calls(rows[:-1])
-        key = turn.request_key.key if turn.request_key else None
-        end = MessageEnd(
-            message_id=turn.message_id,
-            values=completed_values(turn, result, now),
-            attempts=rows,
-            request_key=key,
-            reply=encode(reply(turn, result)).decode() if key is not None else None,
-        )
-        async with self._database.statement_by_statement() as uow:
-            is_closed = await self._quotas.settle_at_once(uow, turn.lease, answer, lost=lost, end=end, now=now)
-            await uow.commit()
-        if not is_closed:
-            await self._close_swept(turn, answer, lost, end, now)
+        answered = answered_call(rows[-1], result.caching[-1].account)
+        ending = reply(turn, result)
+        citations = [msgspec.structs.asdict(each) for each in ending.citations]
+        values = completed_values(turn, result, now) | {"citations": citations}
+        await self._settle(turn, answer, ending, values, answered, rows, now)
         log.info("turn.completed", **tell_route(result.route))
         self._watch.observe(result, preset_id=turn.preset_id)
 
+    async def _close_stopped(self, turn: Turn, call: ModelCall, ending: MessageStopped, answer: AnswerLog) -> None:
+        """What came is the person's, and so is its bill, which is asked for by the generation's id."""
+        if ending.billing is Billing.NOTHING:
+            await self._close_unanswered(turn, "stopped", ending.content, tell_route(call.route), call, answer)
+            return
+        now = self._clock()
+        rows = attempt_rows(turn, call.attempts, call.caching, now=now)
+        values = stopped_values(call, rows[-1], ending.content, now)
+        answered = answered_call(rows[-1], call.caching[-1].account)
+        await self._settle(turn, answer, ending, values, answered, rows, now)
+        log.info("turn.stopped", reason=ending.stop_reason, billing=ending.billing, **tell_route(call.route))
+
+    async def _settle(
+        self,
+        turn: Turn,
+        answer: AnswerLog,
+        ending: ChatReply,
+        values: dict[str, Any],
+        answered: BilledCall,
+        rows: Sequence[dict[str, Any]],
+        now: datetime,
+    ) -> None:
+        """Charge the last call of ``rows`` to the person and end the message with ``values``, together."""
+        lost = lost_calls(rows[:-1])
+        key = turn.request_key.key if turn.request_key else None
+        end = MessageEnd(
+            message_id=turn.message_id,
+            values=values | {"event_count": answer.count + 1},
+            attempts=rows,
+            request_key=key,
+            reply=encode(ending).decode() if key is not None else None,
+        )
+        async with self._database.statement_by_statement() as uow:
+            is_closed = await self._quotas.settle_at_once(uow, turn.lease, answered, lost=lost, end=end, now=now)
+            await uow.commit()
+        if not is_closed:
+            await self._close_swept(turn, answered, lost, end, now)
+
     async def _close_swept(
-        self, turn: Turn, answer: BilledCall, lost: Sequence[BilledCall], end: MessageEnd, now: datetime
+        self, turn: Turn, answered: BilledCall, lost: Sequence[BilledCall], end: MessageEnd, now: datetime
     ) -> None:
         """The lease ran out while this process was held up, or a first try to close has succeeded after all."""
         async with self._database.unit_of_work() as uow:
-            if await self._quotas.settle(uow, turn.lease, answer, lost=lost, now=now):
+            if await self._quotas.settle(uow, turn.lease, answered, lost=lost, now=now):
                 await uow.turns.close_message(turn.user_id, turn.message_id, end.values, end.attempts)
                 if end.request_key is not None and end.reply is not None:
                     await uow.idempotency.keep_reply(turn.user_id, end.request_key, turn.message_id, end.reply)
                 await uow.commit()
 
-    async def _close_failed(self, turn: Turn, call: ModelCall, refusal: ModelCallFailed, shown: str) -> None:
+    async def _close_failed(
+        self, turn: Turn, call: ModelCall, refusal: ModelCallFailed, shown: str, answer: AnswerLog
+    ) -> None:
         route = tell_route(call.route)
-        await self._close_unanswered(turn, "failed", shown, {"error_code": refusal.code, **route}, call)
+        values = {"error_code": refusal.code, **route}
+        await self._close_unanswered(turn, "failed", shown, values, call, answer)
         log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"), **route)
 
-    async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str) -> None:
+    async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str, answer: AnswerLog) -> None:
         route = tell_route(call.route)
-        await self._close_unanswered(turn, "interrupted", shown, route, call)
+        await self._close_unanswered(turn, "interrupted", shown, route, call, answer)
         log.warning("turn.interrupted", **route)
 
     async def _close_unanswered(
-        self, turn: Turn, status: str, shown: str, values: dict[str, Any], call: ModelCall
+        self,
+        turn: Turn,
+        status: str,
+        shown: str,
+        values: dict[str, Any],
+        call: ModelCall,
+        answer: AnswerLog,
     ) -> None:
         now = self._clock()
         rows = attempt_rows(turn, call.attempts, call.caching, now=now)
+        ending = ending_values(status, shown, now) | values | {"event_count": answer.count + 1}
         async with self._database.unit_of_work() as uow:
             await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
-            ending = ending_values(status, shown, now) | values
             await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget_unanswered(turn.user_id, turn.message_id)
             await uow.commit()
+
+
+def _stay() -> None:
+    """The cancellation did what it was for: this task goes on to close its turn."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 async def _durably(close: Callable[[], Awaitable[None]]) -> None:
@@ -190,5 +276,11 @@ async def _durably(close: Callable[[], Awaitable[None]]) -> None:
 
 
 turn_runner = TurnRunner(
-    database=database, openrouter=openrouter_service, quotas=quota_service, leases=lease_keeper, watch=cache_watch
+    database=database,
+    openrouter=openrouter_service,
+    quotas=quota_service,
+    leases=lease_keeper,
+    checkpoints=answer_checkpoints,
+    hub=generation_hub,
+    watch=cache_watch,
 )

@@ -13,8 +13,9 @@ POLICY = RetryPolicy()
 
 
 def situation(**changes: Any) -> Situation:
-    usual = {"models": ("a/one",), "tries": 1, "others_left": False, "hosts_ignored": False, "content_came": False}
-    return Situation(**{**usual, "attempts_left": 3, **changes})
+    usual = {"models": ("a/one",), "tries": 1, "others_left": False, "hosts_ignored": False}
+    unseen = {"content_came": False, "tool_call_came": False, "attempts_left": 3}
+    return Situation(**{**usual, **unseen, **changes})
 
 
 BUSY = errors.UpstreamUnavailable("busy", status=503)
@@ -26,7 +27,12 @@ INVALID = errors.ModelNotFound("b/two is not a valid model ID", status=400)
     [
         (BUSY, {}, "retry"),
         (BUSY, {"tries": 3}, None),
-        (BUSY, {"content_came": True}, None),
+        (BUSY, {"content_came": True}, "retry"),
+        (BUSY, {"content_came": True, "others_left": True}, "next_models"),
+        (BUSY, {"content_came": True, "tool_call_came": True, "others_left": True}, None),
+        (BUSY, {"content_came": True, "tries": 3}, None),
+        (errors.UpstreamTimeout("late", phase="total"), {"content_came": True, "others_left": True}, None),
+        (errors.AuthenticationFailed("no"), {"content_came": True, "others_left": True}, None),
         (BUSY, {"attempts_left": 0}, None),
         (BUSY, {"others_left": True}, "retry"),
         (BUSY, {"others_left": True, "tries": 2}, "next_models"),
@@ -50,6 +56,13 @@ INVALID = errors.ModelNotFound("b/two is not a valid model ID", status=400)
 )
 def test_each_failure_has_its_next_step(error: errors.OpenRouterError, changes: dict[str, Any], step: str) -> None:
     assert decide(error, situation(**changes), POLICY) == step
+
+
+def test_a_policy_may_forbid_to_take_back_what_was_shown() -> None:
+    policy = RetryPolicy(begins_again=False)
+
+    assert decide(BUSY, situation(content_came=True, others_left=True), policy) is None
+    assert decide(BUSY, situation(others_left=True), policy) == "retry"
 
 
 @settings(deadline=None)

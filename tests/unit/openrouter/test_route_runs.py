@@ -18,7 +18,7 @@ from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import AttemptFailed, RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
 from app.openrouter.timeouts import Timeouts
-from app.openrouter.types import ChatRequest, CompletionFinished, ContentDelta, GenerationStarted
+from app.openrouter.types import ChatRequest, CompletionFinished, ContentDelta
 
 pytestmark = pytest.mark.anyio
 
@@ -115,18 +115,54 @@ class TestRetries:
             assert len(server.exchanges) == 1
         assert [each.error for each in run.attempts] == ["bad_request"]
 
-    async def test_after_the_first_delta_nothing_is_tried_again(self) -> None:
+    async def test_after_a_break_in_mid_answer_the_next_model_begins_anew(self) -> None:
         failing = event(chunk(finish="error", error={"code": 502, "message": "gone"}))
-        async with running((event(text("Half")), failing), layers=((ONE,), (TWO,))) as (run, server):
-            events = run.stream()
-            assert isinstance(await anext(events), GenerationStarted)
-            assert await anext(events) == ContentDelta("Half")
+        async with running((event(text("Half")), failing), (STREAM,), layers=((ONE,), (TWO,))) as (run, server):
+            events = await collect(run)
+            assert asked(server) == [[ONE], [TWO]]
+        place = next(n for n, each in enumerate(events) if isinstance(each, AttemptFailed))
+        assert ContentDelta("Half") in events[:place]
+        failure = events[place]
+        assert isinstance(failure, AttemptFailed)
+        assert failure.content_came
+        assert isinstance(events[-1], CompletionFinished)
+        assert "Half" not in events[-1].completion.content
+        assert (run.attempts[0].partial_content, run.attempts[0].next_step) == ("Half", "next_models")
+        assert run.attempts[0].generation_id == GENERATION_ID
+
+    async def test_a_host_that_broke_off_is_left_out_of_the_next_try(self) -> None:
+        async with running((event(text("Half")),), (STREAM,)) as (run, server):
+            await collect(run)
+            bodies = [json.loads(exchange.body) for exchange in server.exchanges]
+        assert "provider" not in bodies[0]
+        assert bodies[1]["provider"]["ignore"] == ["Anthropic"]
+
+    async def test_where_it_was_the_only_host_it_is_asked_again_after_all(self) -> None:
+        nobody = b'{"error": {"code": 404, "message": "No allowed providers are available"}}'
+        async with running((event(text("Half")),), (404, nobody), (STREAM,)) as (run, server):
+            await collect(run)
+            last = json.loads(server.exchanges[-1].body)
+        assert [each.next_step for each in run.attempts] == ["retry", "without_ignored_hosts", None]
+        assert "provider" not in last
+
+    async def test_after_a_tool_call_nothing_is_begun_anew(self) -> None:
+        call = {"index": 0, "id": "call_1", "function": {"name": "find_verse", "arguments": "{}"}}
+        told = event(chunk({"tool_calls": [call]}))
+        async with running((told,), layers=((ONE,), (TWO,))) as (run, server):
+            with pytest.raises(errors.TruncatedStream):
+                await collect(run)
+            assert len(server.exchanges) == 1
+
+    async def test_a_policy_may_forbid_to_begin_anew(self) -> None:
+        failing = event(chunk(finish="error", error={"code": 502, "message": "gone"}))
+        policy = RetryPolicy(first_wait=0.0, begins_again=False)
+        layers = ((ONE,), (TWO,))
+        async with running((event(text("Half")), failing), layers=layers, policy=policy) as (run, server):
             with pytest.raises(errors.UpstreamUnavailable) as caught:
-                await anext(events)
+                await collect(run)
             assert len(server.exchanges) == 1
         assert caught.value.partial is not None
         assert caught.value.partial.content == "Half"
-        assert run.attempts[0].generation_id == GENERATION_ID
 
     async def test_retry_after_is_waited_for(self) -> None:
         busy = b'{"error": {"code": 429, "message": "slow", "availability": {"retryable": true, "retry_after": 0.3}}}'
@@ -246,7 +282,8 @@ class TestBreaker:
         breaker = CircuitBreaker(BreakerPolicy(failures_to_open=2))
         cut = (event(text("Half")),)
         for _ in range(2):
-            async with running(cut, breaker=breaker) as (run, _):
+            policy = RetryPolicy(first_wait=0.0, begins_again=False)
+            async with running(cut, breaker=breaker, policy=policy) as (run, _):
                 with pytest.raises(errors.TruncatedStream):
                     await collect(run)
         assert breaker.failing_providers(ONE, asyncio.get_running_loop().time()) == ("Anthropic",)

@@ -1,7 +1,7 @@
 """Bodies of ``/chat``."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -86,3 +86,12 @@ class ChatRead(BaseModel):
     first_token_ms: int | None
     latency_ms: int | None
     created_at: datetime
+
+
+class StoppedRead(BaseModel):
+    """How the answer ended. ``ending`` is the last event of its stream: an answer, whole or as far as it came, or why
+    there is none."""
+
+    message_id: UUID
+    status: Literal["completed", "stopped", "failed", "interrupted"]
+    ending: dict[str, Any]

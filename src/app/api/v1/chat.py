@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header
+from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.deps import AnswerAsker, Asker, CacheStats, Chat, CurrentUser
@@ -12,10 +13,10 @@ from app.api.schemas.cache import CacheStatsRead
 from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
+from app.api.whole_answer import whole_answer
 from app.domain.prompting import Document
-from app.services.chat_events import encode
+from app.services.answer_log import AnswerLog
 from app.services.chat_turn import Question, RequestKey
-from app.services.generation_hub import AnswerLog
 
 router = APIRouter(prefix="/chat", tags=["chat"])
 
@@ -36,21 +37,23 @@ _TURN: dict[str, Any] = {
 
 
 @router.post("", **_TURN)
-async def chat(body: ChatBody, asker: AnswerAsker, chat: Chat, idempotency_key: IdempotencyKey = None) -> Response:
+async def chat(
+    request: Request, body: ChatBody, asker: AnswerAsker, chat: Chat, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Ask a question in a conversation. The same ``Idempotency-Key`` again gives the same answer, charged once."""
     answer = await chat.ask(
         asker.id,
         body.conversation_id,
         _question(body, body.message),
-        streaming=body.stream,
         parent_id=body.parent_id,
         request_key=_request_key(idempotency_key, body),
     )
-    return await _tell(answer, body, asker)
+    return await _tell(request, answer, body, asker)
 
 
 @router.post("/messages/{message_id}/regenerate", **_TURN)
 async def regenerate(
+    request: Request,
     message_id: UUID,
     asker: AnswerAsker,
     chat: Chat,
@@ -63,14 +66,14 @@ async def regenerate(
         asker.id,
         message_id,
         _question(body, ""),
-        streaming=body.stream,
         request_key=_request_key(idempotency_key, body, f"regenerate {message_id}"),
     )
-    return await _tell(answer, body, asker)
+    return await _tell(request, answer, body, asker)
 
 
 @router.post("/messages/{message_id}/edit", **_TURN)
 async def edit(
+    request: Request,
     message_id: UUID,
     body: EditBody,
     asker: AnswerAsker,
@@ -82,17 +85,16 @@ async def edit(
         asker.id,
         message_id,
         _question(body, body.message),
-        streaming=body.stream,
         request_key=_request_key(idempotency_key, body, f"edit {message_id}"),
     )
-    return await _tell(answer, body, asker)
+    return await _tell(request, answer, body, asker)
 
 
-async def _tell(answer: AnswerLog, body: AnswerOptions, asker: Asker) -> Response:
+async def _tell(request: Request, answer: AnswerLog, body: AnswerOptions, asker: Asker) -> Response:
     asker.hand_over(answer)
     if body.stream:
         return stream_answer(answer)
-    return Response(encode(await answer.wait_for_reply()), media_type="application/json")
+    return await whole_answer(answer, request)
 
 
 @router.get(

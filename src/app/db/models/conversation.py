@@ -64,6 +64,8 @@ class Message(Base):
     model: Mapped[str | None] = mapped_column(String(200))
     provider: Mapped[str | None] = mapped_column(String(100))
     preset_id: Mapped[UUID | None]
+    event_count: Mapped[int | None]
+    """How many events its stream had: whoever has read as many has read it all."""
     generation_id: Mapped[str | None] = mapped_column(String(200))
     first_token_ms: Mapped[int | None]
     latency_ms: Mapped[int | None]
@@ -86,6 +88,7 @@ class Message(Base):
     fallback_used: Mapped[bool | None]
     models_attempted: Mapped[list[str] | None] = mapped_column(JsonValue)
     final_model_used: Mapped[str | None] = mapped_column(String(200))
+    citations: Mapped[list[dict[str, Any]] | None] = mapped_column(JsonValue)
     response_schema: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
     structured_data: Mapped[Any | None] = mapped_column(JsonValue)
     schema_validation_passed: Mapped[bool | None]
@@ -126,6 +129,8 @@ class MessageAttempt(Base):
     http_status: Mapped[int | None]
     error_code: Mapped[str | None] = mapped_column(String(60))
     next_step: Mapped[str | None] = mapped_column(String(40))
+    partial_content: Mapped[str | None] = mapped_column(Text)
+    """The text a failed call gave before it failed."""
     generation_id: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime]
     first_token_ms: Mapped[int | None]

@@ -50,6 +50,13 @@ class Conversations:
         query = query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)
         return (await self._session.scalars(query)).all()
 
+    async def require_answer(self, user_id: UUID, message_id: UUID) -> Message:
+        """One of the owner's answers; raises :class:`NotFound`."""
+        message = await self._session.get(Message, (user_id, message_id))
+        if message is None or message.role != "assistant":
+            raise NotFound(f"No answer {str(message_id)!r}.")
+        return message
+
     async def list_first_messages(self, user_id: UUID, conversation_id: UUID, *, limit: int) -> Sequence[Message]:
         """How a conversation began: the first messages that hold text."""
         query = (

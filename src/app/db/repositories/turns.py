@@ -33,6 +33,15 @@ class Turns:
         if closed.first() is not None and attempts:
             await self.add_attempts(attempts)
 
+    async def keep_partial_text(self, user_id: UUID, message_id: UUID, text: str) -> None:
+        """What an answer that is being written has shown so far; one that has ended stays as it is."""
+        await self._session.execute(
+            update(Message)
+            .where(Message.user_id == user_id, Message.id == message_id, Message.status == "pending")
+            .values(content=text)
+            .execution_options(synchronize_session=False)
+        )
+
     async def add_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert the upstream calls of a turn."""
         await self._session.execute(insert(MessageAttempt).values([dict(row) for row in rows]))

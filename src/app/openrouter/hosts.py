@@ -1,0 +1,97 @@
+"""What differs from host to host: whether hanging up ends the bill. As OpenRouter's host list told on 2026-08-08."""
+
+STOP_BILLING = frozenset(
+    {
+        "AkashML",
+        "Anthropic",
+        "AtlasCloud",
+        "Azure",
+        "Baidu",
+        "BaseTen",
+        "Cerebras",
+        "Chutes",
+        "Claude Platform on AWS",
+        "Cloudflare",
+        "Cohere",
+        "CoreWeave",
+        "Crusoe",
+        "DeepInfra",
+        "DeepSeek",
+        "Deepgram",
+        "DigitalOcean",
+        "Fireworks",
+        "Fish Audio",
+        "Friendli",
+        "GMICloud",
+        "Inception",
+        "Io Net",
+        "Ionstream",
+        "Mancer 2",
+        "Modal",
+        "Moonshot AI",
+        "Morph",
+        "Novita",
+        "Nvidia",
+        "OpenAI",
+        "OpenInference",
+        "Parasail",
+        "Phala",
+        "Reka",
+        "Relace",
+        "Sail Research",
+        "StepFun",
+        "StreamLake",
+        "Together",
+        "Upstage",
+        "Venice",
+        "Z.AI",
+        "xAI",
+    }
+)
+"""These end the generation, and so its bill, when the caller hangs up."""
+
+BILL_ON = frozenset(
+    {
+        "AI21",
+        "AionLabs",
+        "Alibaba",
+        "Amazon Bedrock",
+        "Ambient",
+        "Arcee AI",
+        "Black Forest Labs",
+        "Darkbloom",
+        "Decart",
+        "Google",
+        "Google AI Studio",
+        "Groq",
+        "Inceptron",
+        "Krea",
+        "Mara",
+        "Meta",
+        "Minimax",
+        "Mistral",
+        "Nebius",
+        "Nex AGI",
+        "NextBit",
+        "Perceptron",
+        "Perplexity",
+        "Poolside",
+        "Recraft",
+        "Runway",
+        "Sakana AI",
+        "SambaNova",
+        "Seed",
+        "SiliconFlow",
+        "Sourceful",
+        "Tencent",
+        "VoyageAI by MongoDB",
+        "Wafer",
+        "Xiaomi",
+    }
+)
+"""These finish the answer nobody hears, and bill it whole."""
+
+
+def stops_billing(host: str | None) -> bool | None:
+    """Whether the bill ends with hanging up; `None` for a host that is not known."""
+    return True if host in STOP_BILLING else False if host in BILL_ON else None
