@@ -1,47 +1,20 @@
 """Reading a branch of a large conversation: what comes back, how much is looked at, and by which index."""
 
-import json
-import re
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from app.core.ids import new_id
 from app.db.database import Database
-from app.db.models import Conversation, User
 from app.db.repositories.branches import PastMessage, Reach
-from app.domain.principal import Role
-from tests.support.conversations import add_branch
+from tests.support.conversations import add_branch, begin
+from tests.support.plans import Plan, explained
 
 pytestmark = pytest.mark.anyio
 LENGTH = 103
 REACH = Reach(messages=LENGTH, tokens=200_000, whole=200_000)
-
-
-async def begin(database: Database) -> tuple[UUID, UUID]:
-    """Somebody, and an empty conversation of theirs."""
-    now = datetime.now(UTC)
-    user_id, conversation_id = new_id(), new_id()
-    account = User(
-        id=user_id,
-        email=f"{user_id.hex}@example.com",
-        password_hash="x",
-        role=Role.USER,
-        is_active=True,
-        created_at=now,
-        updated_at=now,
-    )
-    async with database.unit_of_work() as uow:
-        uow.accounts.add(account)
-        await uow.flush()
-        uow.conversations.add(
-            Conversation(user_id=user_id, id=conversation_id, mode="standard", created_at=now, updated_at=now)
-        )
-        await uow.commit()
-    return user_id, conversation_id
 
 
 async def begin_large(database: Database) -> tuple[UUID, UUID, list[UUID]]:
@@ -58,23 +31,11 @@ async def begin_large(database: Database) -> tuple[UUID, UUID, list[UUID]]:
     return user_id, conversation_id, trunk + active
 
 
-async def explain(database: Database, user_id: UUID, conversation_id: UUID) -> str:
-    """How the database reads the active branch: on PostgreSQL a plan that was run, as JSON."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
-        if "RECURSIVE" in statement:
-            seen.append((statement, parameters))
-
-    engine = database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    prefix = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN (ANALYZE, FORMAT JSON) "
-    async with database.read_only() as uow:
+async def explain_active(database: Database, user_id: UUID, conversation_id: UUID) -> Plan:
+    """How the database reads the active branch."""
+    async with explained(database, "RECURSIVE") as plan, database.read_only() as uow:
         await uow.branches.get_active(user_id, conversation_id, reach=REACH)
-        ((statement, parameters),) = seen
-        rows = (await uow._connection.exec_driver_sql(prefix + statement, parameters)).all()
-    event.remove(engine, "before_cursor_execute", note)
-    return "\n".join(json.dumps(row[-1]) if isinstance(row[-1], list) else str(row[-1]) for row in rows)
+    return plan
 
 
 async def test_the_end_of_a_branch_is_read_without_looking_at_the_rest(database: Database) -> None:
@@ -85,26 +46,10 @@ async def test_the_end_of_a_branch_is_read_without_looking_at_the_rest(database:
     assert branch is not None
     assert [each.id for each in branch.messages] == ids[-LENGTH:]
 
-    plan = await explain(database, user_id, conversation_id)
-    if database.engine.dialect.name == "sqlite":
-        assert "SCAN messages" not in plan, plan
-        searches = re.findall(r"SEARCH messages\S* USING (.*\))", plan)
-        assert set(searches) == {"INDEX sqlite_autoindex_messages_1 (user_id=? AND id=?)"}, plan
-        return
-    (node,) = json.loads(plan)
-    assert rows_read(node["Plan"], "messages") == LENGTH, plan
-    assert index_names(node["Plan"], "messages") == {"pk_messages"}, plan
-
-
-def rows_read(node: dict[str, Any], table: str) -> float:
-    """How many rows of a table a PostgreSQL plan touched."""
-    own = node["Actual Rows"] * node["Actual Loops"] if node.get("Relation Name") == table else 0
-    return own + sum(rows_read(each, table) for each in node.get("Plans", []))
-
-
-def index_names(node: dict[str, Any], table: str) -> set[str]:
-    own = {node.get("Index Name", "none")} if node.get("Relation Name") == table else set()
-    return own.union(*(index_names(each, table) for each in node.get("Plans", [])))
+    plan = await explain_active(database, user_id, conversation_id)
+    primary_key = "sqlite_autoindex_messages_1" if database.engine.dialect.name == "sqlite" else "pk_messages"
+    assert plan.indexes_of("messages") == {primary_key}, plan
+    assert plan.rows_read("messages") in (LENGTH, None), plan
 
 
 async def test_no_more_is_read_than_the_reach_allows(database: Database) -> None:

@@ -8,7 +8,31 @@ from sqlalchemy import insert, update
 
 from app.core.ids import new_id
 from app.db.database import Database
-from app.db.models import Conversation, Message
+from app.db.models import Conversation, Message, User
+from app.domain.principal import Role
+
+
+async def begin(database: Database) -> tuple[UUID, UUID]:
+    """Somebody, and an empty conversation of theirs."""
+    now = datetime.now(UTC)
+    user_id, conversation_id = new_id(), new_id()
+    account = User(
+        id=user_id,
+        email=f"{user_id.hex}@example.com",
+        password_hash="x",
+        role=Role.USER,
+        is_active=True,
+        created_at=now,
+        updated_at=now,
+    )
+    async with database.unit_of_work() as uow:
+        uow.accounts.add(account)
+        await uow.flush()
+        uow.conversations.add(
+            Conversation(user_id=user_id, id=conversation_id, mode="standard", created_at=now, updated_at=now)
+        )
+        await uow.commit()
+    return user_id, conversation_id
 
 
 async def add_branch(

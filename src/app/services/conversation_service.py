@@ -1,7 +1,7 @@
 """Conversations: create, list, read, rename, delete, and give a title."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +14,12 @@ from app.db.database import Database, database
 from app.db.models import Conversation
 from app.db.repositories.conversations import ConversationPosition
 from app.domain.modes import DEFAULT_MODE, MODES
+from app.domain.search import search_patterns
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.titles import Titles, titles
+
+EXPORT_BATCH = 200
+"""Messages read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,15 @@ class ConversationWithMessages:
         """The messages with the same parent, itself among them, oldest first."""
         alone = (message.id,)
         return alone if message.role == "summary" else self.siblings.get(message.parent_id, alone)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationExport:
+    """A conversation as it is taken away; ``batches`` of message rows, oldest first, are read as they are asked for."""
+
+    conversation: Conversation
+    exported_at: datetime
+    batches: AsyncIterator[Sequence[Any]]
 
 
 class ConversationService:
@@ -68,11 +81,16 @@ class ConversationService:
             await uow.commit()
         return conversation
 
-    async def list_page(self, user_id: UUID, *, limit: int, cursor: str | None = None) -> ConversationPage:
-        """One page, the conversation talked in last first."""
+    async def list_page(
+        self, user_id: UUID, *, limit: int, cursor: str | None = None, query: str = ""
+    ) -> ConversationPage:
+        """One page, the conversation talked in last first; with a ``query`` those that say its words."""
         after = _read_cursor(cursor) if cursor else None
+        patterns = search_patterns(query)
+        if query.strip() and not patterns:
+            return ConversationPage((), None)  # nothing but signs: nothing says them
         async with self._database.read_only() as uow:
-            found = await uow.conversations.list_page(user_id, limit=limit + 1, after=after)
+            found = await uow.conversations.list_page(user_id, limit=limit + 1, after=after, patterns=patterns)
         items = found[:limit]
         return ConversationPage(items, _write_cursor(items[-1]) if len(found) > limit else None)
 
@@ -86,6 +104,31 @@ class ConversationService:
             messages = await list_messages(user_id, conversation_id)
             siblings = await uow.branches.list_siblings(user_id, conversation_id)
         return ConversationWithMessages(conversation, messages, siblings)
+
+    async def export(self, user_id: UUID, conversation_id: UUID, *, all_branches: bool) -> ConversationExport:
+        """A conversation to take away: its messages come in batches, and no connection is held between them."""
+        async with self._database.read_only() as uow:
+            conversation = await uow.conversations.require(user_id, conversation_id)
+        read = self._all_in_batches if all_branches else self._active_in_batches
+        return ConversationExport(conversation, self._clock(), read(user_id, conversation_id))
+
+    async def _all_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
+        after: UUID | None = None
+        while True:
+            async with self._database.read_only() as uow:
+                batch = await uow.branches.list_after(user_id, conversation_id, after=after, limit=EXPORT_BATCH)
+            if not batch:
+                return
+            yield batch
+            after = batch[-1].id
+
+    async def _active_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
+        async with self._database.read_only() as uow:
+            ids = await uow.branches.list_active_ids(user_id, conversation_id)
+        for start in range(0, len(ids), EXPORT_BATCH):
+            async with self._database.read_only() as uow:
+                batch = await uow.branches.list_by_id(user_id, ids[start : start + EXPORT_BATCH])
+            yield batch
 
     async def update(
         self,

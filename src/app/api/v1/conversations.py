@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, status
+from starlette.responses import StreamingResponse
 
 from app.api.deps import Conversations, CurrentUser, ModelCaller
+from app.api.exports import as_json, as_markdown
+from app.api.schemas.common import Text
 from app.api.schemas.conversations import (
     ConversationCreate,
     ConversationDetailRead,
@@ -34,9 +37,11 @@ async def list_conversations(
     conversations: Conversations,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[Text, Query(max_length=200)] = "",
 ) -> ConversationPageRead:
-    """One's own conversations, the one talked in last first."""
-    return ConversationPageRead.model_validate(await conversations.list_page(user.id, limit=limit, cursor=cursor))
+    """One's own conversations, the one talked in last first; with ``q`` those that say its words."""
+    page = await conversations.list_page(user.id, limit=limit, cursor=cursor, query=q)
+    return ConversationPageRead.model_validate(page)
 
 
 @router.get("/{conversation_id}")
@@ -51,6 +56,30 @@ async def get_conversation(
     head = ConversationRead.model_validate(found.conversation)
     messages = [_place(each, found.siblings_of(each)) for each in found.messages]
     return ConversationDetailRead(**head.model_dump(), messages=messages)
+
+
+@router.get(
+    "/{conversation_id}/export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A file, streamed",
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "text/markdown": {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def export_conversation(
+    conversation_id: UUID,
+    user: CurrentUser,
+    conversations: Conversations,
+    format: Literal["json", "markdown"] = "json",
+) -> StreamingResponse:
+    """Take a conversation away: JSON with all its branches, or Markdown of the active one."""
+    export = await conversations.export(user.id, conversation_id, all_branches=format == "json")
+    return as_json(export) if format == "json" else as_markdown(export)
 
 
 @router.patch("/{conversation_id}")

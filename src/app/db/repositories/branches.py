@@ -109,6 +109,24 @@ class Branches:
         """The messages of all branches, oldest first."""
         return await self._list(_EVERYTHING, user_id, conversation_id)
 
+    async def list_active_ids(self, user_id: UUID, conversation_id: UUID) -> Sequence[UUID]:
+        """The messages of the active branch, oldest first, without its summaries."""
+        rows = await self._list(_WHOLE_ACTIVE_IDS, user_id, conversation_id)
+        return [row.id for row in rows]
+
+    async def list_after(
+        self, user_id: UUID, conversation_id: UUID, *, after: UUID | None, limit: int
+    ) -> Sequence[Any]:
+        """At most ``limit`` messages of all branches behind ``after``, oldest first."""
+        query = _EVERYTHING.limit(limit) if after is None else _EVERYTHING.where(Message.id > after).limit(limit)
+        return await self._list(query, user_id, conversation_id)
+
+    async def list_by_id(self, user_id: UUID, message_ids: Sequence[UUID]) -> Sequence[Any]:
+        """These messages, in this order; those deleted meanwhile are left out."""
+        query = select(*_columns).where(Message.user_id == user_id, Message.id.in_(message_ids))
+        found = {row.id: row for row in (await self._connection.execute(query)).all()}
+        return [found[each] for each in message_ids if each in found]
+
     async def list_siblings(self, user_id: UUID, conversation_id: UUID) -> Mapping[UUID | None, Sequence[UUID]]:
         """By parent, the messages that are not its only child, oldest first."""
         return _by_parent(await self._list(_SIBLINGS, user_id, conversation_id))
@@ -242,6 +260,7 @@ _WHOLE_ACTIVE = (
     .join(_shown, and_(Message.user_id == USER, Message.id == _shown.c.id))
     .order_by(_shown.c.place.desc())
 )
+_WHOLE_ACTIVE_IDS = select(_whole.c.id).order_by(_whole.c.steps.desc())
 _EVERYTHING = (
     select(*_columns).where(Message.user_id == USER, Message.conversation_id == CONVERSATION).order_by(Message.id)
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import NotFound
@@ -40,13 +40,23 @@ class Conversations:
         return conversation
 
     async def list_page(
-        self, user_id: UUID, *, limit: int, after: ConversationPosition | None
+        self,
+        user_id: UUID,
+        *,
+        limit: int,
+        after: ConversationPosition | None,
+        patterns: Sequence[str] = (),
     ) -> Sequence[Conversation]:
-        """At most ``limit`` conversations, the one talked in last first, behind ``after``."""
+        """At most ``limit`` conversations, the one talked in last first, behind ``after``.
+
+        With ``patterns`` those whose title, or one of whose messages, matches all of them.
+        """
         query = select(Conversation).where(Conversation.user_id == user_id)
         if after is not None:
             position = tuple_(Conversation.updated_at, Conversation.id)
             query = query.where(position < (after.updated_at, after.conversation_id))
+        if patterns:
+            query = query.where(_holds(user_id, patterns))
         query = query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)
         return (await self._session.scalars(query)).all()
 
@@ -97,3 +107,21 @@ class Conversations:
         )
         if deleted.first() is None:
             raise NotFound(f"No conversation {str(conversation_id)!r}.")
+
+
+def _holds(user_id: UUID, patterns: Sequence[str]) -> ColumnElement[bool]:
+    in_title = and_(*(Conversation.title.regexp_match(each) for each in patterns))
+    # The owner is named, not taken from the conversation: however this is planned, nobody else's rows are looked at.
+    # One row that is there or is not, rather than EXISTS: that PostgreSQL may answer for all conversations at first.
+    in_message = (
+        select(Message.id)
+        .where(
+            Message.user_id == user_id,
+            Message.conversation_id == Conversation.id,
+            Message.role != "summary",
+            *(Message.content.regexp_match(each) for each in patterns),
+        )
+        .limit(1)
+        .scalar_subquery()
+    )
+    return or_(in_title, in_message.is_not(None))

@@ -1,0 +1,60 @@
+"""Conversations as files: JSON with everything, Markdown to read."""
+
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from starlette.responses import StreamingResponse
+
+from app.api.schemas.conversations import ConversationRead, MessageRead
+from app.services.conversation_service import ConversationExport
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]+')
+"""What a file's name cannot hold on one system or another, or what turns its letters around."""
+_SPEAKERS = {"user": "Question", "assistant": "Answer"}
+
+
+def as_json(export: ConversationExport) -> StreamingResponse:
+    """The conversation and the messages of all branches, as one JSON object."""
+    return _file(export, _json(export), "json", "application/json")
+
+
+def as_markdown(export: ConversationExport) -> StreamingResponse:
+    """The active branch to read."""
+    return _file(export, _markdown(export), "md", "text/markdown; charset=utf-8")
+
+
+async def _json(export: ConversationExport) -> AsyncIterator[str]:
+    head = ConversationRead.model_validate(export.conversation).model_dump_json()
+    yield f'{{"exported_at":"{export.exported_at.isoformat()}","conversation":{head},"messages":['
+    separator = ""
+    async for batch in export.batches:
+        yield separator + ",".join(MessageRead.model_validate(each).model_dump_json() for each in batch)
+        separator = ","
+    yield "]}\n"
+
+
+async def _markdown(export: ConversationExport) -> AsyncIterator[str]:
+    yield f"# {_title(export)}\n\nExported on {export.exported_at:%Y-%m-%d %H:%M} UTC.\n"
+    async for batch in export.batches:
+        for each in batch:
+            by = f", {each.final_model_used}" if each.final_model_used else ""
+            cut = "" if each.status == "completed" else f" ({each.status})"
+            # No heading: answers have headings of their own, and would stand above their own speaker.
+            head = f"**{_SPEAKERS[each.role]}** ({each.created_at:%Y-%m-%d %H:%M}{by}){cut}"
+            yield f"\n---\n\n{head}\n\n{each.content}\n"
+
+
+def _title(export: ConversationExport) -> str:
+    return " ".join((export.conversation.title or "Conversation").split())
+
+
+def _file(export: ConversationExport, content: AsyncIterator[str], ending: str, media_type: str) -> StreamingResponse:
+    plain = f"conversation-{export.conversation.id}.{ending}"
+    name = " ".join(_UNSAFE.sub(" ", _title(export)).split()).strip(" .")[:80].strip(" .")
+    told = quote(f"{name}.{ending}" if name else plain, safe="")
+    headers = {
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{told}",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(content, media_type=media_type, headers=headers)
