@@ -26,6 +26,7 @@ from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
 from app.services.running_answers import AnswerSeat, TooManyRunningAnswers
 from app.services.subscription_service import SubscriptionService
+from app.services.title_service import TitleService
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/login", refreshUrl="/api/v1/auth/refresh", auto_error=False)
 
@@ -71,6 +72,10 @@ async def _get_subscriptions(services: AppServices) -> SubscriptionService:
     return services.subscriptions
 
 
+async def _get_titles(services: AppServices) -> TitleService:
+    return services.titles
+
+
 Admin = Annotated[AdminService, Depends(_get_admin_service)]
 Auth = Annotated[AuthService, Depends(_get_auth)]
 CacheStats = Annotated[CacheStatsService, Depends(_get_cache_stats)]
@@ -79,6 +84,7 @@ Conversations = Annotated[ConversationService, Depends(_get_conversations)]
 Models = Annotated[ModelsService, Depends(_get_models)]
 Presets = Annotated[PresetsService, Depends(_get_presets)]
 Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]
+Titles = Annotated[TitleService, Depends(_get_titles)]
 
 
 Token = Annotated[str | None, Depends(_bearer)]
@@ -104,9 +110,19 @@ async def get_current_user(user: _Authenticated, services: AppServices, request:
 
 
 async def get_model_caller(user: _Authenticated, services: AppServices, request: Request) -> Principal:
-    """The same for endpoints that ask a model: counted against the plan's requests per minute instead."""
-    request.state.rate_limit = await services.limiter.count_model_request(user.id)
+    """The same for endpoints that ask a model: counted against the plan's requests per minute instead.
+
+    Such an endpoint takes an Idempotency-Key: who repeats a request asks no model, and is not counted as if.
+    """
+    is_repeat = await _is_repeat(request, services, user.id)
+    count = services.limiter.count_api_request if is_repeat else services.limiter.count_model_request
+    request.state.rate_limit = await count(user.id)
     return user
+
+
+async def _is_repeat(request: Request, services: Services, user_id: UUID) -> bool:
+    key = request.headers.get("Idempotency-Key")
+    return key is not None and await services.chat.knows_request(user_id, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +148,7 @@ async def get_asker(request: Request, token: Token) -> AsyncIterator[Asker]:
     """
     services: Services = request.app.state.services
     user_id = services.auth.identify(_required(token))
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and await services.chat.knows_request(user_id, key):
+    if await _is_repeat(request, services, user_id):
         request.state.rate_limit = await services.limiter.count_api_request(user_id)
         yield Asker(user_id, AnswerSeat(lambda: None))
         return

@@ -7,7 +7,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-HOUSE_KINDS = frozenset({"lost_attempt"})
+LOST_ATTEMPT = "lost_attempt"
+"""A call that was billed and gave no answer."""
+
+HOUSE_KINDS = frozenset({LOST_ATTEMPT})
 """Lines the house pays: they count against nobody's plan."""
 
 LATE_BILL = "late_bill"

@@ -32,6 +32,7 @@ from app.services.shared_answers import SharedAnswers, shared_answers
 from app.services.side_calls import SideCalls
 from app.services.subscription_service import SubscriptionService, subscription_service
 from app.services.summaries import Summaries
+from app.services.title_service import TitleService, title_service
 from app.services.titles import Titles
 from app.services.turn_runner import TurnRunner
 
@@ -61,6 +62,7 @@ class Services:
     presets: PresetsService
     reconciliation: ReconciliationService
     subscriptions: SubscriptionService
+    titles: TitleService
 
     @classmethod
     def default(cls) -> "Services":
@@ -87,6 +89,7 @@ class Services:
             checkpoints=answer_checkpoints,
             shared=shared_answers,
             subscriptions=subscription_service,
+            titles=title_service,
         )
 
     @classmethod
@@ -106,8 +109,9 @@ class Services:
         checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
         shared = SharedAnswers(settings=read_settings, coordination=coordination)
         hub = GenerationHub(settings=read_settings, shared=shared)
+        repeated = RepeatedRequests(database=database, hub=hub)
         watch = CacheWatch()
-        side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, clock=clock)
+        side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, leases=leases, clock=clock)
         titles = Titles(settings=read_settings, database=database, calls=side_calls)
         summaries = Summaries(
             settings=read_settings, database=database, openrouter=openrouter, calls=side_calls, clock=clock
@@ -145,13 +149,13 @@ class Services:
                     watch=watch,
                     clock=clock,
                 ),
-                repeated=RepeatedRequests(database=database, hub=hub),
+                repeated=repeated,
                 follow_ups=follow_ups,
                 readers=AnswerReaders(database=database, hub=hub),
                 hub=hub,
                 clock=clock,
             ),
-            conversations=ConversationService(database=database, openrouter=openrouter, titles=titles, clock=clock),
+            conversations=ConversationService(database=database, clock=clock),
             models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
             reconciliation=ReconciliationService(
@@ -162,6 +166,7 @@ class Services:
                 shared=shared,
                 clock=clock,
             ),
+            titles=TitleService(database=database, titles=titles, repeated=repeated, clock=clock),
             subscriptions=SubscriptionService(settings=read_settings, database=database, quotas=quotas, clock=clock),
         )
 

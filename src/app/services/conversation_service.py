@@ -1,4 +1,4 @@
-"""Conversations: create, list, read, rename, delete, and give a title."""
+"""Conversations: create, list, read, rename, delete."""
 
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,8 +15,6 @@ from app.db.models import Conversation
 from app.db.repositories.conversations import ConversationPosition
 from app.domain.modes import DEFAULT_MODE, MODES
 from app.domain.search import search_patterns
-from app.services.openrouter_service import OpenRouterService, openrouter_service
-from app.services.titles import Titles, titles
 
 EXPORT_BATCH = 200
 """Messages read at a time."""
@@ -57,17 +55,8 @@ class ConversationExport:
 class ConversationService:
     """Use cases of ``/conversations``. What is not the caller's own is not found."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        openrouter: OpenRouterService,
-        titles: Titles,
-        clock: Clock = utc_now,
-    ) -> None:
+    def __init__(self, *, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
-        self._openrouter = openrouter
-        self._titles = titles
         self._clock = clock
 
     async def create(self, user_id: UUID, *, title: str | None = None, mode: str = DEFAULT_MODE) -> Conversation:
@@ -161,14 +150,8 @@ class ConversationService:
             await uow.conversations.delete(user_id, conversation_id)
             await uow.commit()
 
-    async def generate_title(self, user_id: UUID, conversation_id: UUID) -> Conversation:
-        """Let a cheap model name the conversation; its first words serve where no model answers."""
-        title = await self._titles.find(user_id, conversation_id)
-        return await self.update(user_id, conversation_id, title=title)
-
     async def aclose(self) -> None:
-        """Close the connections to OpenRouter and the database; a later call opens them anew."""
-        await self._openrouter.aclose()
+        """Close the database connections; a later call opens them anew."""
         await self._database.close()
 
 
@@ -203,4 +186,4 @@ def _read_cursor(cursor: str) -> ConversationPosition:
         raise InvalidField("cursor", "use the next_cursor of the page before.") from None
 
 
-conversation_service = ConversationService(database=database, openrouter=openrouter_service, titles=titles)
+conversation_service = ConversationService(database=database)

@@ -34,7 +34,7 @@ from app.services.openrouter_service import OpenRouterService, openrouter_servic
 from app.services.plan_gates import PlanGates, plan_gates
 from app.services.prompt_window import ANSWER_SHARE, Prompt, assemble_prompt, tokens_of
 from app.services.quota_service import QuotaService, quota_service
-from app.services.repeated_requests import RepeatedRequests, repeated_requests, require_same_request
+from app.services.repeated_requests import RepeatedRequests, claim, repeated_requests
 from app.services.turn_place import (
     AnswerStillRunning,
     Continuation,
@@ -203,12 +203,10 @@ class EnhancedChatService:
         work = self._database.unit_of_work() if request_key else self._database.statement_by_statement()
         async with work as uow:
             if request_key is not None:
-                claimed = await uow.idempotency.claim(
-                    user_id, request_key.key, fingerprint=request_key.fingerprint, message_id=ids.answer, now=now
-                )
+                claimed = await claim(uow, user_id, request_key, made=ids.answer, now=now)
                 if claimed is not None:
                     await uow.principals.require(user_id)
-                    return require_same_request(claimed, request_key)
+                    return claimed
             turn = None
             while turn is None:
                 turn = await self._try_to_open(uow, ids, user_id, place, question, request_key, now)

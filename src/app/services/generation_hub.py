@@ -1,9 +1,8 @@
 """Running answers: each is a task of the process, not of a request, and writes events to a log that readers follow."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,16 +19,6 @@ STOPPED, DISCONNECTED = "stopped", "disconnected"
 """Why an answer was ended before it was whole: somebody said so, or its last reader stayed away."""
 
 Generate = Callable[[AnswerLog], Awaitable[None]]
-
-
-async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
-    """Await ``work`` to its end even if this task is cancelled meanwhile; the cancellation is passed on afterwards."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 @dataclass(slots=True, eq=False)

@@ -218,16 +218,6 @@ class QuotaService:
             end=end,
         )
 
-    async def charge(
-        self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
-    ) -> None:
-        """Charge a small call that held nothing before it ran, such as a title."""
-        await uow.quotas.lock_period(user_id, period)
-        await uow.quotas.charge(user_id, period.start, call.used, cache_savings_usd=call.savings_usd)
-        await self.record(uow, user_id, plan, period, call, now=now)
-        if call.bill_is_to_come:
-            await self.queue(uow, user_id, plan, period, call, now=now)
-
     async def release(self, uow: UnitOfWork, lease: Lease, *, lost: Sequence[BilledCall] = (), now: datetime) -> None:
         """Give back what a failed turn held; what it was billed all the same is the house's."""
         if await self._end(uow, lease, state="released"):

@@ -1,10 +1,13 @@
 """Requests sent again under their idempotency key: a running answer is joined, a finished one repeated."""
 
 import asyncio
+from datetime import datetime
+from uuid import UUID
 
 from app.core.errors import AppError, Conflict
 from app.db.database import Database, database
 from app.db.models import IdempotencyKey
+from app.db.unit_of_work import UnitOfWork
 from app.services.answer_log import AnswerLog
 from app.services.chat_events import decode_reply, retold
 from app.services.chat_turn import RequestKey
@@ -46,6 +49,16 @@ class RepeatedRequests:
 
     async def _retell(self, claimed: IdempotencyKey, answer: AnswerLog) -> None:
         """Tell an answer that was made before or is being made by another process, once it is whole."""
+        try:
+            last = decode_reply(await self.wait_for_reply(claimed))
+        except RepeatedRequestFailed as refusal:
+            answer.refusal = refusal
+            return
+        for event in retold(last):
+            answer.append(event)
+
+    async def wait_for_reply(self, claimed: IdempotencyKey) -> str:
+        """What was kept for the request that came first, once it is there; raises :class:`RepeatedRequestFailed`."""
         current: IdempotencyKey | None = claimed
         deadline = _now() + REPEAT_WAIT_SECONDS
         while current is not None and current.reply is None and _now() < deadline:
@@ -53,22 +66,25 @@ class RepeatedRequests:
             async with self._database.read_only() as uow:
                 current = await uow.idempotency.get(claimed.user_id, claimed.key)
         if current is None or current.reply is None:
-            answer.refusal = RepeatedRequestFailed(
-                "The request sent first under this key has not been answered. Send it again."
-            )
-            return
-        last = decode_reply(current.reply)
-        for event in retold(last):
-            answer.append(event)
+            raise RepeatedRequestFailed("The request sent first under this key has not been answered. Send it again.")
+        return current.reply
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def require_same_request(claimed: IdempotencyKey, request_key: RequestKey) -> IdempotencyKey:
-    """What the key was claimed for; raises :class:`IdempotencyKeyReused` if the body was another."""
-    if claimed.fingerprint != request_key.fingerprint:
+async def claim(
+    uow: UnitOfWork, user_id: UUID, request_key: RequestKey, *, made: UUID, now: datetime
+) -> IdempotencyKey | None:
+    """Take a key for what is about to be ``made``; if it is taken, what for. Comes before limits and quota.
+
+    Raises :class:`IdempotencyKeyReused` if the key came with another body.
+    """
+    claimed = await uow.idempotency.claim(
+        user_id, request_key.key, fingerprint=request_key.fingerprint, message_id=made, now=now
+    )
+    if claimed is not None and claimed.fingerprint != request_key.fingerprint:
         raise IdempotencyKeyReused("This Idempotency-Key came with another body before. Use a new key.")
     return claimed
 

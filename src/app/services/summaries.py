@@ -18,7 +18,7 @@ from app.domain.prompting import Said
 from app.services.model_call import ChatResult
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.prompt_window import as_said, tokens_of
-from app.services.side_calls import SideCalls, side_calls
+from app.services.side_calls import SideCallAsk, SideCalls, side_calls
 
 log = structlog.get_logger(__name__)
 
@@ -76,11 +76,16 @@ class Summaries:
         instruction = INSTRUCTION.format(words=max(20, max_tokens // 2))
         return await self._calls.ask(
             user_id,
-            [{"role": "system", "content": instruction}, {"role": "user", "content": _transcript(covered)}],
-            kind="summary",
-            model=self._settings().llm_summary_model,
-            max_tokens=max_tokens,
-            temperature=0.2,
+            SideCallAsk(
+                kind="summary",
+                messages=[
+                    {"role": "system", "content": instruction},
+                    {"role": "user", "content": _transcript(covered)},
+                ],
+                model=self._settings().llm_summary_model,
+                max_tokens=max_tokens,
+                temperature=0.2,
+            ),
         )
 
     def _capacity(self) -> int:

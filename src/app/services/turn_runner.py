@@ -1,7 +1,7 @@
 """Runs an open turn: call (holds no connection), close (message, money and attempts in one commit)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
@@ -42,17 +42,14 @@ from app.services.chat_turn import (
     lost_calls,
     stopped_values,
 )
-from app.services.generation_hub import GenerationHub, generation_hub, uninterrupted
+from app.services.closing import durably, uninterrupted
+from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_route
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.quota_service import BilledCall, QuotaService, quota_service
 
 log = structlog.get_logger(__name__)
-
-
-CLOSING_PAUSES = (0.1, 0.5, 2.0, 5.0)
-"""Seconds before each further try to close a turn."""
 
 
 class TurnRunner:
@@ -92,12 +89,12 @@ class TurnRunner:
                 result = await self._follow(turn, call, answer, shown)
         except ModelCallFailed as refusal:
             ending = failed(turn, refusal)
-            await uninterrupted(_durably(partial(self._close_failed, turn, call, refusal, shown.text, answer)))
+            await uninterrupted(durably(partial(self._close_failed, turn, call, refusal, shown.text, answer)))
             answer.refusal = refusal
             answer.append(ending)
         except asyncio.CancelledError:
             if (reason := self._hub.stop_reason(answer)) is None:
-                await _durably(partial(self._close_interrupted, turn, call, shown.text, answer))
+                await durably(partial(self._close_interrupted, turn, call, shown.text, answer))
                 answer.append(MessageInterrupted(message_id=turn.message_id))
                 raise
             _stay()
@@ -112,7 +109,7 @@ class TurnRunner:
 
     async def _complete(self, turn: Turn, result: ChatResult, answer: AnswerLog) -> None:
         try:
-            await uninterrupted(_durably(partial(self._close_completed, turn, result, answer)))
+            await uninterrupted(durably(partial(self._close_completed, turn, result, answer)))
         except asyncio.CancelledError:  # it came while the turn closed, and the turn is closed
             answer.append(reply(turn, result))
             if self._hub.stop_reason(answer) is None:
@@ -123,7 +120,7 @@ class TurnRunner:
 
     async def _stop(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText, reason: str) -> None:
         ending = stopped(turn, call, shown.text, reason)
-        await uninterrupted(_durably(partial(self._close_stopped, turn, call, ending, answer)))
+        await uninterrupted(durably(partial(self._close_stopped, turn, call, ending, answer)))
         answer.append(ending)
 
     async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText) -> ChatResult:
@@ -258,21 +255,6 @@ def _stay() -> None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-
-
-async def _durably(close: Callable[[], Awaitable[None]]) -> None:
-    """Close a turn though the database should stumble: what was billed must not be lost. Closing twice charges once."""
-    for pause in CLOSING_PAUSES:
-        try:
-            await close()
-        except (IntegrityError, DataError):
-            raise  # what a row may not hold, it may not hold the next time either
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("turn.closing_failed", kind=type(error).__name__, again_in_seconds=pause)
-            await asyncio.sleep(pause)
-        else:
-            return
-    await close()
 
 
 turn_runner = TurnRunner(

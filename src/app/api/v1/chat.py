@@ -1,14 +1,14 @@
 """``/chat``: ask, ask again or in other words, and read the answer whole or as it comes."""
 
-import hashlib
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.deps import AnswerAsker, Asker, CacheStats, Chat, CurrentUser
+from app.api.request_keys import IdempotencyKey, request_key
 from app.api.schemas.cache import CacheStatsRead
 from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
 from app.api.schemas.common import ErrorBody
@@ -16,11 +16,10 @@ from app.api.sse import stream_answer
 from app.api.whole_answer import whole_answer
 from app.domain.prompting import Document
 from app.services.answer_log import AnswerLog
-from app.services.chat_turn import Question, RequestKey
+from app.services.chat_turn import Question
 
 router = APIRouter(prefix="/chat", tags=["chat"])
 
-IdempotencyKey = Annotated[str | None, Header(alias="idempotency-key", min_length=1, max_length=255)]
 _TURN: dict[str, Any] = {
     "response_model": ChatRead,
     "responses": {
@@ -46,7 +45,7 @@ async def chat(
         body.conversation_id,
         _question(body, body.message),
         parent_id=body.parent_id,
-        request_key=_request_key(idempotency_key, body),
+        request_key=request_key(idempotency_key, "", body),
     )
     return await _tell(request, answer, body, asker)
 
@@ -66,7 +65,7 @@ async def regenerate(
         asker.id,
         message_id,
         _question(body, ""),
-        request_key=_request_key(idempotency_key, body, f"regenerate {message_id}"),
+        request_key=request_key(idempotency_key, f"regenerate {message_id}", body),
     )
     return await _tell(request, answer, body, asker)
 
@@ -85,7 +84,7 @@ async def edit(
         asker.id,
         message_id,
         _question(body, body.message),
-        request_key=_request_key(idempotency_key, body, f"edit {message_id}"),
+        request_key=request_key(idempotency_key, f"edit {message_id}", body),
     )
     return await _tell(request, answer, body, asker)
 
@@ -103,14 +102,6 @@ async def _tell(request: Request, answer: AnswerLog, body: AnswerOptions, asker:
 async def cache_stats(conversation_id: UUID, user: CurrentUser, stats: CacheStats) -> CacheStatsRead:
     """How well prompt caching served a conversation, and why it did not where it did not."""
     return CacheStatsRead.model_validate(await stats.of_conversation(user.id, conversation_id))
-
-
-def _request_key(key: str | None, body: AnswerOptions, what: str = "") -> RequestKey | None:
-    if not key:
-        return None
-    # How the answer is read does not change what is asked.
-    asked = what + body.model_dump_json(exclude={"stream"})
-    return RequestKey(key, hashlib.sha256(asked.encode()).digest())
 
 
 def _question(body: AnswerOptions, content: str) -> Question:

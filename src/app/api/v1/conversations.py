@@ -7,9 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, status
 from starlette.responses import StreamingResponse
 
-from app.api.deps import Conversations, CurrentUser, ModelCaller
+from app.api.deps import Conversations, CurrentUser, ModelCaller, Titles
 from app.api.exports import as_json, as_markdown
-from app.api.schemas.common import Text
+from app.api.request_keys import IdempotencyKey, request_key
+from app.api.schemas.common import ErrorBody, Text
 from app.api.schemas.conversations import (
     ConversationCreate,
     ConversationDetailRead,
@@ -97,10 +98,16 @@ async def delete_conversation(conversation_id: UUID, user: CurrentUser, conversa
     await conversations.delete(user.id, conversation_id)
 
 
-@router.post("/{conversation_id}/generate-title")
-async def generate_title(conversation_id: UUID, user: ModelCaller, conversations: Conversations) -> ConversationRead:
-    """Let a cheap model name the conversation."""
-    return ConversationRead.model_validate(await conversations.generate_title(user.id, conversation_id))
+@router.post(
+    "/{conversation_id}/generate-title",
+    responses={409: {"model": ErrorBody, "description": "The Idempotency-Key came with another request before"}},
+)
+async def generate_title(
+    conversation_id: UUID, user: ModelCaller, titles: Titles, idempotency_key: IdempotencyKey = None
+) -> ConversationRead:
+    """Let a cheap model name the conversation. The same ``Idempotency-Key`` again gives the same title, once."""
+    key = request_key(idempotency_key, f"generate-title {conversation_id}")
+    return ConversationRead.model_validate(await titles.generate(user.id, conversation_id, request_key=key))
 
 
 def _place(message: Any, sibling_ids: Sequence[UUID]) -> PlacedMessageRead:
