@@ -95,12 +95,13 @@ def refusal_of(**overrides: Any) -> str:
 
 
 class TestVariables:
-    @pytest.mark.parametrize("name", VARIABLES)
+    # There is one provider yet: that it is read shows where another one is refused.
+    @pytest.mark.parametrize("name", sorted(VARIABLES.keys() - {"LLM_PROVIDER"}))
     def test_each_is_read_from_the_environment_under_its_own_name(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         text, meaning = VARIABLES[name]
-        assert read(load_settings(), name) != meaning or name == "LLM_PROVIDER"
+        assert read(load_settings(), name) != meaning
         monkeypatch.setenv(name, text)
 
         assert read(load_settings(), name) == meaning
