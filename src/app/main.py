@@ -60,6 +60,8 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             asyncio.create_task(services.openrouter.keep_catalog_fresh(), name="model catalogue"),
             asyncio.create_task(services.reconciliation.run_forever(), name="reconciliation"),
         ]
+        if services.cache_keeper.is_on:
+            background.append(asyncio.create_task(services.cache_keeper.run_forever(), name="cache keeper"))
         yield
         for task in background:
             task.cancel()

@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     prompt_caching_enabled: bool = True
     cache_control_strategy: CacheControlStrategy = CacheControlStrategy.AUTO
     cache_min_tokens: int = Field(default=1024, ge=0)
+    cache_keep_alive_usd_per_day: Decimal = Field(default=Decimal(0), ge=0)
 
     model_routing_enabled: bool = True
     default_fallback_models: CommaList = ("anthropic/claude-3.5-sonnet", "openai/gpt-4o")

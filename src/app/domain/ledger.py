@@ -10,7 +10,10 @@ from uuid import UUID
 LOST_ATTEMPT = "lost_attempt"
 """A call that was billed and gave no answer."""
 
-HOUSE_KINDS = frozenset({LOST_ATTEMPT})
+KEEP_ALIVE = "keep_alive"
+"""A tiny request that kept a prompt in a cache: nobody had asked for it."""
+
+HOUSE_KINDS = frozenset({LOST_ATTEMPT, KEEP_ALIVE})
 """Lines the house pays: they count against nobody's plan."""
 
 LATE_BILL = "late_bill"

@@ -111,6 +111,13 @@ class CachePlanner:
         """Learn from the answer to a planned prompt that its own model gave."""
         self.memory.observe(ticket, usage)
 
+    def renew(self, ticket: CacheTicket, *, now: float) -> None:
+        """A planned prompt was read once more, without anybody having asked: what it marks lives on."""
+        seconds = {each.ttl: each.seconds for each in ticket.rules.lifetimes}
+        for point in ticket.breakpoints:
+            if point.ttl in seconds:
+                self.memory.shadow.note(ticket.model, ticket.blocks.prefixes[point.block], seconds[point.ttl], now)
+
     def _points(
         self,
         blocks: PromptBlocks,

@@ -12,6 +12,7 @@ from app.services.admin_service import AdminService, admin_service
 from app.services.answer_checkpoints import AnswerCheckpoints, answer_checkpoints
 from app.services.answer_readers import AnswerReaders
 from app.services.auth_service import AuthService, auth_service
+from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.conversation_service import ConversationService, conversation_service
@@ -55,6 +56,7 @@ class Services:
     admin: AdminService
     auth: AuthService
     cache_stats: CacheStatsService
+    cache_keeper: CacheKeeper
     cache_watch: CacheWatch
     chat: EnhancedChatService
     conversations: ConversationService
@@ -79,6 +81,7 @@ class Services:
             admin=admin_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
+            cache_keeper=cache_keeper,
             cache_watch=cache_watch,
             chat=enhanced_chat_service,
             conversations=conversation_service,
@@ -111,6 +114,9 @@ class Services:
         hub = GenerationHub(settings=read_settings, shared=shared)
         repeated = RepeatedRequests(database=database, hub=hub)
         watch = CacheWatch()
+        keeper = CacheKeeper(
+            settings=read_settings, database=database, openrouter=openrouter, quotas=quotas, clock=clock
+        )
         side_calls = SideCalls(database=database, openrouter=openrouter, quotas=quotas, leases=leases, clock=clock)
         titles = Titles(settings=read_settings, database=database, calls=side_calls)
         summaries = Summaries(
@@ -132,6 +138,7 @@ class Services:
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             cache_stats=CacheStatsService(database=database),
+            cache_keeper=keeper,
             cache_watch=watch,
             chat=EnhancedChatService(
                 settings=read_settings,
@@ -147,6 +154,7 @@ class Services:
                     checkpoints=checkpoints,
                     hub=hub,
                     watch=watch,
+                    keeper=keeper,
                     clock=clock,
                 ),
                 repeated=repeated,

@@ -14,9 +14,10 @@ from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
 from app.openrouter.account import Credits, KeyInfo
+from app.openrouter.attempts import AttemptBudget
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.cache_prints import CachedCall
-from app.openrouter.cache_warmth import warm_host
+from app.openrouter.cache_warmth import STICKY_SECONDS, warm_host
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import OpenRouterError
@@ -151,6 +152,26 @@ class OpenRouterService:
             request_id=planned.request_id,
         )
         return ModelCall(run, planned, self.catalog, learn=self._learn)
+
+    async def keep_warm(self, planned: PlannedCompletion, left: CachedCall) -> ChatResult:
+        """Send a prompt once more for a single token, to the host that has it cached and to no other.
+
+        Raises :class:`ModelCallFailed`. Nothing is learned from it about when people come back.
+        """
+        model, idle = left.model, self._clock().timestamp() - left.began_at
+        # While OpenRouter keeps to the host by itself it is not named: that would end the keeping.
+        names_it = left.provider is not None and (left.was_ordered or idle > STICKY_SECONDS)
+        order = (left.provider,) if left.provider is not None and names_it else None
+        host = ProviderPreferences(order=order, allow_fallbacks=False)
+        route = RoutePlan(requested=model, strategy="off", layers=((model,),), provider=host)
+        alone = replace(planned.limited_to(1), route=route)
+        budget = AttemptBudget(1)
+        run = RouteRun(self._open_client(), route, alone.request, budget=budget, breaker=self._breaker)
+        return await ModelCall(run, alone, self.catalog, learn=self._renew).complete()
+
+    def _renew(self, planned: PlannedCompletion, served_by: str, usage: Usage) -> None:
+        if usage.cached_tokens and self.catalog.same_model(planned.cache.model, served_by):
+            self._cache_planner.renew(planned.cache, now=self._clock().timestamp())
 
     def dearest_prices(self, route: RoutePlan, *, prompt_tokens: int) -> TokenPrices | None:
         """The most a token may cost with any model of the route; ``None`` if one of them has no known price."""

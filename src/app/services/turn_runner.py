@@ -18,6 +18,7 @@ from app.openrouter.route_run import AttemptFailed
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
 from app.services.answer_checkpoints import AnswerCheckpoints, ShownText, answer_checkpoints
 from app.services.answer_log import AnswerLog
+from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.chat_events import (
     Billing,
@@ -63,6 +64,7 @@ class TurnRunner:
         quotas: QuotaService,
         leases: LeaseKeeper,
         watch: CacheWatch,
+        keeper: CacheKeeper,
         checkpoints: AnswerCheckpoints,
         hub: GenerationHub,
         clock: Clock = utc_now,
@@ -72,6 +74,7 @@ class TurnRunner:
         self._quotas = quotas
         self._leases = leases
         self._watch = watch
+        self._keeper = keeper
         self._checkpoints = checkpoints
         self._hub = hub
         self._clock = clock
@@ -167,6 +170,7 @@ class TurnRunner:
         await self._settle(turn, answer, ending, values, answered, rows, now)
         log.info("turn.completed", **tell_route(result.route))
         self._watch.observe(result, preset_id=turn.preset_id)
+        self._keeper.note(turn, result)
 
     async def _close_stopped(self, turn: Turn, call: ModelCall, ending: MessageStopped, answer: AnswerLog) -> None:
         """What came is the person's, and so is its bill, which is asked for by the generation's id."""
@@ -265,4 +269,5 @@ turn_runner = TurnRunner(
     checkpoints=answer_checkpoints,
     hub=generation_hub,
     watch=cache_watch,
+    keeper=cache_keeper,
 )

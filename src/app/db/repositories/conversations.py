@@ -1,6 +1,6 @@
 """Conversations and their messages, as their owner reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -38,6 +38,11 @@ class Conversations:
         if conversation is None:
             raise NotFound(f"No conversation {str(conversation_id)!r}.")
         return conversation
+
+    async def list_existing(self, keys: Collection[tuple[UUID, UUID]]) -> set[UUID]:
+        """Which of these conversations (user, conversation) there still are."""
+        query = select(Conversation.id).where(tuple_(Conversation.user_id, Conversation.id).in_(keys))
+        return set((await self._session.scalars(query)).all())
 
     async def list_page(
         self,

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import MonthlyUsageQuota, UsageDaily, UsageEvent
@@ -43,6 +45,11 @@ class Ledger:
                 query = query.where(column > after)
             found.update((await self._session.scalars(query)).all())
         return sorted(found)[:limit]
+
+    async def get_spent(self, kind: str, day: date) -> Decimal:
+        """What all accounts' lines of a kind cost on a UTC day, in USD; kept only while daily sums are."""
+        query = select(func.sum(UsageDaily.cost_usd)).where(UsageDaily.day == day, UsageDaily.kind == kind)
+        return (await self._session.scalar(query)) or Decimal(0)
 
     async def list_lines(self, user_id: UUID) -> list[LedgerLine]:
         """All lines of one account."""

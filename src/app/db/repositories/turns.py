@@ -42,6 +42,19 @@ class Turns:
             .execution_options(synchronize_session=False)
         )
 
+    async def renew_cached_call(self, user_id: UUID, message_id: UUID, cache_prefix: bytes) -> None:
+        """Write down anew what an answer's call left in a cache: it was used since."""
+        await self._session.execute(
+            update(MessageAttempt)
+            .where(
+                MessageAttempt.user_id == user_id,
+                MessageAttempt.message_id == message_id,
+                MessageAttempt.cache_prefix.is_not(None),
+            )
+            .values(cache_prefix=cache_prefix)
+            .execution_options(synchronize_session=False)
+        )
+
     async def add_attempts(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert the upstream calls of a turn."""
         await self._session.execute(insert(MessageAttempt).values([dict(row) for row in rows]))
