@@ -1,5 +1,6 @@
 """Stops in order: running answers end first, while their readers still listen; then the connections close."""
 
+import gc
 import socket
 
 import uvicorn
@@ -10,9 +11,19 @@ from app.services.generation_hub import generation_hub
 CLOSING_SECONDS = 3
 """For connections that stay open although nothing is left to tell."""
 
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Turns make few cycles, and many objects that live for as long as the turn."""
+
 
 class OrderlyServer(uvicorn.Server):
     """uvicorn, which by itself closes the connections before anybody could tell their readers how the answer ends."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; then spare the garbage collector what was made for good: it took an eighth of the time of a turn."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new questions; let running answers finish within the grace time or be handed over; then close."""
