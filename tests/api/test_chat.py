@@ -103,7 +103,9 @@ async def test_no_connection_is_held_while_the_model_runs(
     while not openrouter.requests(session_id=conversation_id):  # noqa: ASYNC110  (another process knows)
         await asyncio.sleep(0.02)
 
-    assert app.services.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    async with asyncio.timeout(1):  # the generation's id may just be being noted
+        while app.services.database.engine.pool.checkedout():  # type: ignore[attr-defined]
+            await asyncio.sleep(0.02)
     assert (await person.usage())["messages"]["reserved"] == 1
     assert not turn.done()
     assert (await turn).status_code == 200
@@ -216,7 +218,7 @@ async def test_a_turn_runs_a_constant_number_of_statements(app: ServedApp, perso
         event.remove(engine, "before_cursor_execute", count)
     assert len(set(per_turn[1:])) == 1, per_turn
     # To read the account's means, to read the conversation, to open, to note the generation's id, to close.
-    assert per_turn[-1] == (17 if database_kind == "sqlite" else 5), statements  # three BEGINs among SQLite's
+    assert per_turn[-1] == (14 if database_kind == "sqlite" else 5), statements
 
 
 async def test_somebody_elses_conversation_is_not_found(app: ServedApp, person: Person, join_app: Join) -> None:

@@ -1,11 +1,16 @@
 """Turns are closed though the database stumbles, and writers of one process wait for each other in order."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from app.core.clock import utc_now
+from app.db.database import Database
 from app.domain.plans import PlanTier
 from app.services.quota_service import QuotaService
 from tests.conftest import Join, Serve
@@ -44,3 +49,28 @@ async def test_many_writers_at_once_all_come_through(serve_app: Serve, join_app:
     answers = await asyncio.gather(*(person.http.post("/api/v1/conversations", json={}) for _ in range(60)))
 
     assert {each.status_code for each in answers} == {201}
+
+
+async def test_a_writer_who_waits_for_another_process_holds_nobody_else_up(
+    database: Database, database_url: str, database_kind: str
+) -> None:
+    if database_kind != "sqlite":
+        pytest.skip("only SQLite has one writer at a time")
+
+    async def write() -> None:
+        async with database.unit_of_work() as uow:
+            await uow.idempotency.forget_older_than(utc_now())
+            await uow.commit()
+
+    with closing(sqlite3.connect(make_url(database_url).database or "", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(write())
+        started, turns = asyncio.get_running_loop().time(), 0
+        while asyncio.get_running_loop().time() < started + 0.1:
+            await asyncio.sleep(0)
+            turns += 1
+        await database.ping()
+        assert turns > 50
+        assert not waiting.done()
+        other.execute("COMMIT")
+    await waiting

@@ -1,15 +1,16 @@
 """The engine: opened on first use, the same behaviour on SQLite and PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.config import get_settings
+from app.db.sqlite_loop import DRIVER, begin_immediate
 from app.db.unit_of_work import Turn, UnitOfWork
 
 READ_ONLY = "wisqu_read_only"
@@ -23,6 +24,7 @@ class Database:
         self._pool_size = pool_size
         self._engine: AsyncEngine | None = None
         self._autocommit: AsyncEngine | None = None
+        self._threads: AsyncEngine | None = None
         self._turn: Turn | None = None
 
     @property
@@ -45,12 +47,15 @@ class Database:
 
     def read_only(self) -> UnitOfWork:
         """For reading only: on SQLite one transaction that never waits for a writer, else statement by statement."""
-        return self._reading({READ_ONLY: True}) if self._is_sqlite else self.statement_by_statement()
+        if self._is_sqlite:
+            return UnitOfWork(self.engine, execution_options={READ_ONLY: True})
+        return self.statement_by_statement()
 
     def snapshot(self) -> UnitOfWork:
-        """For reading only, and all statements see the same instant."""
-        # SQLite's transactions are snapshots anyway.
-        return self._reading({READ_ONLY: True} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"})
+        """For reading only, and all statements see the same instant. It may take its time: on SQLite in a thread."""
+        if self._is_sqlite:  # whose transactions are snapshots anyway
+            return UnitOfWork(self._in_threads())
+        return UnitOfWork(self.engine, turn=self._queue(), execution_options={"isolation_level": "REPEATABLE READ"})
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""
@@ -60,8 +65,9 @@ class Database:
 
     async def close(self) -> None:
         """Close every pooled connection; a later use opens anew."""
-        engine, self._engine, self._autocommit, self._turn = self._engine, None, None, None
-        if engine is not None:
+        opened = [each for each in (self._engine, self._threads) if each is not None]
+        self._engine = self._autocommit = self._threads = self._turn = None
+        for engine in opened:
             await engine.dispose()
 
     @property
@@ -73,8 +79,10 @@ class Database:
             self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         return self._autocommit
 
-    def _reading(self, options: Mapping[str, Any]) -> UnitOfWork:
-        return UnitOfWork(self.engine, turn=None if self._is_sqlite else self._queue(), execution_options=options)
+    def _in_threads(self) -> AsyncEngine:
+        if self._threads is None:
+            self._threads = make_thread_engine(self._url())
+        return self._threads
 
     def _queue(self) -> Turn:
         # First come, first served. SQLite lets its one writer be found by polling and the pool hands a connection to
@@ -87,31 +95,43 @@ class Database:
 def make_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
     """An engine whose transactions mean the same on both databases. Parameters never reach errors or logs."""
     parsed = make_url(url)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    if is_sqlite and parsed.database:
-        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = create_async_engine(
-        parsed, pool_size=pool_size, max_overflow=0 if not is_sqlite else 10, hide_parameters=True
-    )
-    if is_sqlite:
-        _make_sqlite_transactional(engine)
-    return engine
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, pool_size=pool_size, max_overflow=0, hide_parameters=True)
+    return _make_sqlite_engine(parsed.set(drivername=DRIVER), pool_size)
 
 
-def _make_sqlite_transactional(engine: AsyncEngine) -> None:
+def make_thread_engine(url: str) -> AsyncEngine:
+    """An engine for SQLite that only reads, in threads: for what takes so long that the event loop would notice."""
+    return _make_sqlite_engine(make_url(url), pool_size=2)
+
+
+def _make_sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
+    if url.database:
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=10, hide_parameters=True)
+    # In the loop nobody may wait for a lock but asleep; a thread may.
+    patience = 0 if url.drivername == DRIVER else 10_000
+
     # The driver's own BEGIN comes late and read-modify-write loses updates without an error: we say BEGIN ourselves.
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "busy_timeout=10000", "foreign_keys=ON", "synchronous=NORMAL"):
+        cursor.execute("PRAGMA busy_timeout=10000")
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL", f"busy_timeout={patience}"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
-        read_only = connection.get_execution_options().get(READ_ONLY)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        driver = connection.connection.dbapi_connection
+        assert driver is not None  # noqa: S101  (a connection that begins is open)
+        if url.drivername != DRIVER or connection.get_execution_options().get(READ_ONLY):
+            driver.cursor().execute("BEGIN")
+        else:
+            begin_immediate(driver)
+
+    return engine
 
 
 def _configured_url() -> str:
