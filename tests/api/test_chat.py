@@ -104,7 +104,7 @@ async def test_no_connection_is_held_while_the_model_runs(
         await asyncio.sleep(0.02)
 
     async with asyncio.timeout(1):  # the generation's id may just be being noted
-        while app.services.database.engine.pool.checkedout():  # type: ignore[attr-defined]
+        while app.services.database.engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert (await person.usage())["messages"]["reserved"] == 1
     assert not turn.done()
