@@ -130,6 +130,7 @@ def app_process(settings: Settings, folder: Path) -> Iterator[tuple[int, str]]:
         "OPENROUTER_API_KEY": TEST_KEY,
         "OPENROUTER_BASE_URL": str(settings.openrouter_base_url),
         "LLM_HISTORY_MESSAGES": "10",
+        "SUMMARISE_CONTEXT": "false",
         "API_REQUESTS_PER_MINUTE": "1000000",
         "MAX_RUNNING_ANSWERS_PER_USER": "1000",
         "SHUTDOWN_GRACE_SECONDS": "0",
@@ -281,7 +282,11 @@ async def measure(name: str, templates: Templates, folder: Path) -> None:
     url = await templates.make()
     with start_emulator("--tokens-per-second", "0", "--first-token-delay", "0") as emulator:
         settings = make_settings(
-            database_url=url, data_dir=folder, openrouter_url=emulator.base_url, llm_history_messages=10
+            database_url=url,
+            data_dir=folder,
+            openrouter_url=emulator.base_url,
+            llm_history_messages=10,
+            summarise_context=False,
         )
         async with accounts(settings) as askers:
             started = time.perf_counter()

@@ -154,8 +154,8 @@ class TurnRunner:
     async def _note_generation(self, turn: Turn, generation_id: str) -> None:
         # Beside the stream, not before it: should this process die, the bill can still be asked for.
         try:
-            async with self._database.unit_of_work() as uow:
-                await uow.quotas.note_generation(turn.user_id, turn.lease.id, generation_id)
+            async with self._database.statement_by_statement() as uow:
+                await uow.openings.note_generation(turn.user_id, turn.lease.id, generation_id)
                 await uow.commit()
         except (SQLAlchemyError, OSError):
             log.warning("turn.generation_not_noted", generation_id=generation_id)

@@ -116,7 +116,13 @@ class Openings:
             return Opening.WRITTEN
         return Opening.CONVERSATION_GONE if "month" in found else Opening.OVERTAKEN
 
+    async def note_generation(self, user_id: UUID, lease_id: UUID, generation_id: str) -> None:
+        """Remember under which id OpenRouter will bill the call that runs now."""
+        noted = {"generation_id": generation_id, "if_user_id": user_id, "if_id": lease_id}
+        await Chain(self._connection).send([(_NOTED, noted)])
 
+
+_NOTED = Update(name="noted", model=QuotaLease, columns=("generation_id",))
 _UNUSED = {
     "messages_used": 0,
     "tokens_used": 0,

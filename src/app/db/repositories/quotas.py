@@ -102,15 +102,6 @@ class Quotas:
             .execution_options(synchronize_session=False)
         )
 
-    async def note_generation(self, user_id: UUID, lease_id: UUID, generation_id: str) -> None:
-        """Remember under which id OpenRouter will bill the call that runs now."""
-        await self._session.execute(
-            update(QuotaLease)
-            .where(QuotaLease.user_id == user_id, QuotaLease.id == lease_id)
-            .values(generation_id=generation_id)
-            .execution_options(synchronize_session=False)
-        )
-
     async def list_expired(self, *, now: datetime, limit: int) -> Sequence[QuotaLease]:
         """Held leases whose time is over, the oldest first: their processes died."""
         query = (
