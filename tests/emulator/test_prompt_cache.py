@@ -166,3 +166,52 @@ class TestOthers:
             answer = (await api.post("/chat/completions", json=body)).json()
             record = (await api.get("/generation", params={"id": answer["id"]})).json()["data"]
             assert record["cache_discount"] * expected_sign > 0
+
+    async def test_what_is_not_charged_saves_nothing(self, api: httpx2.AsyncClient, emulator: EmulatorProcess) -> None:
+        emulator.configure(generation_delay=0)
+        messages = conversation("a", marker=MARK)
+        await usage_of(api, "anthropic/claude-sonnet-5.5", messages)
+        emulator.fault("empty_answer", times=1)
+        body = {"model": "anthropic/claude-sonnet-5.5", "messages": messages, "session_id": "s"}
+        answer = (await api.post("/chat/completions", json=body)).json()
+        assert counts(answer["usage"])[0] > 0
+        record = (await api.get("/generation", params={"id": answer["id"]})).json()["data"]
+        assert (record["usage"], record["cache_discount"]) == (0, None)
+
+    @pytest.mark.parametrize(
+        ("model", "host", "seconds"),
+        [
+            ("qwen/qwen-plus", "alibaba", 300),
+            ("google/gemini-2.5-flash", "google-ai-studio", 300),
+            ("openai/gpt-6-luna", "openai", 1_800),
+            ("anthropic/claude-sonnet-5.5", "anthropic", 3_600),
+        ],
+    )
+    async def test_an_hour_is_kept_only_by_those_who_sell_it(
+        self, api: httpx2.AsyncClient, emulator: EmulatorProcess, model: str, host: str, seconds: int
+    ) -> None:
+        more = {"provider": {"order": [host]}}
+        messages = conversation("a", marker=HOUR, system=LONG * 2)
+        for wait, is_read in ((0, False), (seconds - 10, True), (seconds + 1, False)):
+            emulator.advance(wait)
+            usage = await usage_of(api, model, messages, **more)
+            assert (counts(usage)[0] > 0) is is_read, wait
+
+    async def test_half_a_day_is_asked_for_the_whole_request(
+        self, api: httpx2.AsyncClient, emulator: EmulatorProcess
+    ) -> None:
+        more = {"provider": {"order": ["openai"]}, "prompt_cache_options": {"mode": "explicit", "ttl": "12h"}}
+        messages = conversation("a", marker=MARK)
+        await usage_of(api, "openai/gpt-6-luna", messages, **more)
+        emulator.advance(40_000)
+        assert counts(await usage_of(api, "openai/gpt-6-luna", messages, **more))[0] > 0
+
+    async def test_without_caching_the_same_request_costs_its_plain_price(
+        self, api: httpx2.AsyncClient, emulator: EmulatorProcess
+    ) -> None:
+        emulator.configure(prompt_caching=False)
+        for _ in range(2):
+            usage = await usage_of(api, "openai/gpt-4o", conversation("a"))
+            assert counts(usage) == (0, 0)
+            plain = usage["prompt_tokens"] * Decimal("0.0000025") + usage["completion_tokens"] * Decimal("0.00001")
+            assert Decimal(str(usage["cost"])) == plain
