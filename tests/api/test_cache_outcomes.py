@@ -17,6 +17,7 @@ from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
 SONNET, MINI, GEMMA = "anthropic/claude-sonnet-5.5", "openai/gpt-4o-mini", "google/gemma-4-31b-it"
+ANTHROPIC_HOSTS = ("Anthropic", "Amazon Bedrock", "Google", "Azure")
 SYSTEM = "Answer from the Qur'an and the sound Sunnah, with the source, and say where the schools differ. " * 60
 
 
@@ -140,6 +141,15 @@ async def test_a_turn_that_was_off_does_not_hide_what_came_before(
     assert (await talk.outcome())[0] == "ttl_expired"
 
 
+async def test_what_a_vendor_marks_by_itself_is_known_too(
+    talk: Talk, clock: MovedClock, openrouter: EmulatorProcess
+) -> None:
+    model = TestWarmHost.MODEL
+    assert await talk.outcome(model=model, enable_caching=False) == ("disabled", None)
+    clock.advance(1_860, openrouter)
+    assert await talk.outcome(model=model) == ("ttl_expired", "after 31 min")
+
+
 async def test_documents_of_an_earlier_turn_leave_the_rest_readable(talk: Talk) -> None:
     await talk.ask()
     await talk.ask("What does it say?", context=[{"text": "Prayer has conditions. " * 200}])
@@ -180,6 +190,33 @@ class TestStatistics:
     async def test_a_write_that_nobody_read_is_a_loss(self, talk: Talk) -> None:
         await talk.ask()
         assert (await talk.stats())["total_cache_savings_usd"] < 0
+
+    async def test_what_nobody_answered_is_not_counted(self, talk: Talk, openrouter: EmulatorProcess) -> None:
+        await talk.ask()
+        openrouter.control.put("/hosts", json=dict.fromkeys(ANTHROPIC_HOSTS, 400)).raise_for_status()
+        refused = await talk.person.chat(talk.conversation_id, preset_id=talk.preset_id)
+        assert refused.status_code >= 400
+        assert (await talk.stats())["total_messages"] == 1
+
+    async def test_a_stopped_answer_counts_with_what_it_read(
+        self, app: ServedApp, talk: Talk, clock: MovedClock, openrouter: EmulatorProcess
+    ) -> None:
+        first = await talk.ask()
+        openrouter.configure(tokens_per_second=20)
+        url, body = "/api/v1/chat", {"conversation_id": talk.conversation_id, "message": "And?", "stream": True}
+        async with talk.person.http.stream("POST", url, json={**body, "preset_id": talk.preset_id}) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("event: content.delta"):
+                    read = await talk.person.http.get(f"/api/v1/conversations/{talk.conversation_id}")
+                    (running,) = [each for each in read.json()["messages"] if each["status"] == "pending"]
+                    await talk.person.http.post(f"/api/v1/chat/messages/{running['id']}/stop")
+        clock.advance(10, openrouter)
+        await app.services.reconciliation.run_once()
+
+        stats = await talk.stats()
+        assert (stats["total_messages"], stats["cached_messages"]) == (2, 1)
+        assert stats["total_cached_tokens"] == first["cached_tokens_write"]
+        assert stats["misses"] == {"first_request": 1}
 
     async def test_an_empty_conversation_has_zeros(self, talk: Talk) -> None:
         stats = await talk.stats()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import Conversation, Message
@@ -39,7 +39,11 @@ class CacheStats:
             Message.user_id == Conversation.user_id,
             Message.conversation_id == Conversation.id,
             Message.role == "assistant",
-            Message.status == "completed",
+            or_(
+                Message.status == "completed",
+                # Of a stopped answer that was charged it is known, or will be, what became of its cache.
+                and_(Message.status == "stopped", Message.cache_outcome.is_not(None)),
+            ),
         )
         known = case((Message.cached_tokens_read.is_not(None), Message.prompt_tokens))
         query = (
