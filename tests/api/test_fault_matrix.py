@@ -278,7 +278,7 @@ def _sum(rows: Sequence[MessageAttempt] | Sequence[UsageEvent]) -> Decimal:
 async def _all_calls_ended(openrouter: EmulatorProcess, conversation_id: str) -> None:
     """What we hung up on ends upstream a moment later, and is billed then."""
     for _ in range(40):
-        if all(each["finished_at"] for each in openrouter.requests(session_id=conversation_id)):
+        if all(each["finished_at"] or each["aborted_at"] for each in openrouter.requests(session_id=conversation_id)):
             return
         await asyncio.sleep(0.05)
 

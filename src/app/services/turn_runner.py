@@ -179,6 +179,7 @@ class TurnRunner:
             return
         now = self._clock()
         rows = attempt_rows(turn, call.attempts, call.caching, now=now)
+        rows[-1]["outcome"] = "stopped"
         values = stopped_values(call, rows[-1], ending.content, now)
         answered = answered_call(rows[-1], call.caching[-1].account)
         await self._settle(turn, answer, ending, values, answered, rows, now)
