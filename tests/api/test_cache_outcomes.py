@@ -204,12 +204,17 @@ class TestStatistics:
         first = await talk.ask()
         openrouter.configure(tokens_per_second=20)
         url, body = "/api/v1/chat", {"conversation_id": talk.conversation_id, "message": "And?", "stream": True}
+        message_id = ""
         async with talk.person.http.stream("POST", url, json={**body, "preset_id": talk.preset_id}) as answer:
             async for line in answer.aiter_lines():
-                if line.startswith("event: content.delta"):
-                    read = await talk.person.http.get(f"/api/v1/conversations/{talk.conversation_id}")
-                    (running,) = [each for each in read.json()["messages"] if each["status"] == "pending"]
-                    await talk.person.http.post(f"/api/v1/chat/messages/{running['id']}/stop")
+                if line.startswith("data: ") and not message_id:
+                    message_id = line.split('"message_id":"')[1][:36]
+                if line.endswith(".delta"):  # the model is thinking aloud
+                    break
+            stopped = await talk.person.http.post(f"/api/v1/chat/messages/{message_id}/stop")
+        assert stopped.status_code == 200, stopped.text
+        read = await talk.person.http.get(f"/api/v1/conversations/{talk.conversation_id}")
+        assert read.json()["messages"][-1]["status"] == "stopped"
         clock.advance(10, openrouter)
         await app.services.reconciliation.run_once()
 
