@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.plans import PlanTier
 from app.domain.quotas import Amounts
-from tests.conftest import Join
+from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
 from tests.support.served import ServedApp
@@ -36,6 +36,18 @@ async def test_free_is_answered_by_the_free_model_and_told_so(person: Person) ->
 
     assert body["model"] == "openai/gpt-4o-mini"
     assert "'openai/gpt-4o-mini' answers on the Free plan." in body["notes"]
+
+
+async def test_a_router_that_may_choose_any_model_does_not_choose_for_free(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    app = await serve_app(enable_auto_router=True, llm_model="openai/gpt-4o-mini")
+    person = await join_app(app)
+    conversation_id = await person.begin()
+    answer = (await person.chat(conversation_id)).json()
+
+    assert received(openrouter, conversation_id)["model"] == "openai/gpt-4o-mini"
+    assert "'openai/gpt-4o-mini' answers on the Free plan." in answer["notes"]
 
 
 @pytest.mark.parametrize("asked", [{"model": ADVANCED}, {"fallback_models": [ADVANCED]}])

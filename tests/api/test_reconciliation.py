@@ -100,9 +100,12 @@ async def test_a_cut_stream_is_looked_up_and_paid_by_the_house(
 ) -> None:
     openrouter.fault("cut_after_tokens", params={"tokens": 20})
     events = await person.stream(await person.begin())
+    before = [each.is_provisional for each in await rows(app, Message) if each.role == "assistant"]
     await reconcile(app, clock, openrouter, after=6)
 
     assert events[-1].name == "message.failed"
+    after = [each.is_provisional for each in await rows(app, Message) if each.role == "assistant"]
+    assert (before, after) == ([True], [False])
     usage = await person.usage()
     assert (usage["messages"]["used"], usage["total_cost_usd"], usage["messages"]["reserved"]) == (0, 0, 0)
     ledger = await rows(app, UsageEvent)
@@ -141,7 +144,7 @@ async def test_a_dead_processes_turn_is_closed_and_its_bill_asked_for(
     await app.services.reconciliation.run_once()
 
     (message,) = [each for each in await rows(app, Message) if each.role == "assistant"]
-    assert message.status == "interrupted"
+    assert (message.status, message.is_provisional) == ("interrupted", True)
     assert (await person.usage())["messages"]["reserved"] == 0
     (attempt,) = await rows(app, MessageAttempt)
     (bill,) = await rows(app, UnbilledCall)

@@ -1,12 +1,14 @@
 """The ledger verified and rebuilt on both databases."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.database import Database
 from app.db.models import MonthlyUsageQuota, UsageDaily
@@ -84,3 +86,32 @@ async def test_held_leases_are_listed_with_their_state(bench: Bench, database: D
     running = await listed_at(NOW).list_leases()
     dead = await listed_at(NOW.astimezone(UTC) + timedelta(minutes=5)).list_leases()
     assert [(each.lease.id, each.is_expired) for each in (*running, *dead)] == [(lease.id, False), (lease.id, True)]
+
+
+@pytest.mark.parametrize("change", ["UPDATE usage_events SET messages = 0", "DELETE FROM usage_events"])
+async def test_the_database_itself_refuses_to_change_a_line(bench: Bench, database: Database, change: str) -> None:
+    await bench.settle(await bench.reserve())
+
+    async with database.unit_of_work() as uow:
+        with pytest.raises(DBAPIError, match="append-only"):
+            await uow._session.execute(text(change))
+
+    async with database.read_only() as uow:
+        (line,) = await uow.ledger.list_lines(bench.user_id)
+    assert line.messages == 1
+
+
+@pytest.mark.parametrize(
+    "count", ["messages", "prompt_tokens", "completion_tokens", "cached_tokens_read", "cached_tokens_write"]
+)
+async def test_no_line_counts_less_than_nothing(bench: Bench, count: str) -> None:
+    lease = await bench.reserve()
+    call = replace(make_call(cost_usd=Decimal(0)), **{count: -1})
+
+    async def settle() -> None:
+        async with bench.database.unit_of_work() as uow:
+            await bench.quotas.settle(uow, lease, call, now=NOW)
+
+    with pytest.raises(IntegrityError):
+        await settle()
+    assert (await bench.usage()).balance.messages.used == 0

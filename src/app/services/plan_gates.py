@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.core.config import Settings, get_settings
-from app.core.errors import AppError
+from app.core.errors import AppError, ServiceUnavailable
 from app.domain.features import Feature, cheapest_plan_with, has_feature, is_advanced
 from app.domain.plans import PLAN_LIMITS, PlanLimits
 from app.services.openrouter_service import OpenRouterService, openrouter_service
@@ -30,6 +30,15 @@ class FeatureNotAvailable(AppError):
             plan=limits.plan.value,
             available_in=plan.value if plan else None,
         )
+
+
+class FeatureDisabled(ServiceUnavailable):
+    """The operator has switched it off for everybody, whatever the plans say. What it made before can still be read."""
+
+    code = "feature_disabled"
+
+    def __init__(self, feature: Feature, *, what: str) -> None:
+        super().__init__(f"{what} is switched off on this server.", feature=feature.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,9 @@ class PlanGates:
         self._openrouter = openrouter
 
     def require(self, feature: Feature, limits: PlanLimits, *, what: str) -> None:
-        """Raise :class:`FeatureNotAvailable` unless the plan has the feature."""
+        """Raise :class:`FeatureDisabled` if the server lacks it, :class:`FeatureNotAvailable` if the plan does."""
+        if not is_switched_on(feature, self._settings()):
+            raise FeatureDisabled(feature, what=what)
         if not has_feature(limits, feature):
             raise FeatureNotAvailable(feature, limits, what=what)
 
@@ -79,7 +90,8 @@ class PlanGates:
         settings = self._settings()
         if fallback_models is None:
             fallback_models = [each for each in settings.default_fallback_models if not self.is_advanced(each)]
-        if model is not None or not self.is_advanced(settings.llm_model):
+        is_routed = settings.enable_auto_router and settings.model_routing_enabled  # to whatever OpenRouter likes
+        if model is not None or not (is_routed or self.is_advanced(settings.llm_model)):
             return ModelChoice(model, fallback_models)
         note = f"{settings.llm_free_model!r} answers on the {limits.plan.value.title()} plan."
         return ModelChoice(settings.llm_free_model, fallback_models, (note,))

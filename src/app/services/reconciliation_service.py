@@ -100,7 +100,9 @@ class ReconciliationService:
         await self._shared.end(lease.user_id, lease.message_id, MessageInterrupted(message_id=lease.message_id))
 
     async def _close_orphan(self, uow: UnitOfWork, lease: QuotaLease, *, now: datetime) -> None:
-        was_pending = await uow.bills.interrupt_pending(lease.user_id, lease.message_id, now=now)
+        was_pending = await uow.bills.interrupt_pending(
+            lease.user_id, lease.message_id, now=now, is_provisional=lease.generation_id is not None
+        )
         await uow.idempotency.forget_unanswered(lease.user_id, lease.message_id)
         if lease.generation_id is None:
             return  # nothing was heard from upstream: there is nothing to ask for
@@ -182,6 +184,8 @@ class ReconciliationService:
         if call.kind not in HOUSE_KINDS and call.message_id is not None:
             whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost} if usage else {}
             await uow.bills.complete_message(call.user_id, call.message_id, numbers | whole, certain)
+        elif call.message_id is not None:
+            await uow.bills.settle_unanswered(call.user_id, call.message_id)
 
     async def _forget_old_keys(self) -> None:
         async with self._database.unit_of_work() as uow:

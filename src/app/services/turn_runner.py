@@ -246,9 +246,11 @@ class TurnRunner:
     ) -> None:
         now = self._clock()
         rows = attempt_rows(turn, call.attempts, call.caching, now=now)
+        lost = lost_calls(rows)
         ending = ending_values(status, shown, now) | values | {"event_count": answer.count + 1}
+        ending["is_provisional"] = any(each.bill_is_to_come for each in lost)
         async with self._database.unit_of_work() as uow:
-            await self._quotas.release(uow, turn.lease, lost=lost_calls(rows), now=now)
+            await self._quotas.release(uow, turn.lease, lost=lost, now=now)
             await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget_unanswered(turn.user_id, turn.message_id)

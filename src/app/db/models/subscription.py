@@ -181,7 +181,8 @@ class UnbilledCall(Base):
 
 
 class UsageEvent(Base):
-    """The ledger: a line for each billed thing, appended once, never changed. It outlives what it bills."""
+    """The ledger: a line for each billed thing, appended once, never changed (triggers refuse it). It outlives what it
+    bills."""
 
     __tablename__ = "usage_events"
 
@@ -210,6 +211,11 @@ class UsageEvent(Base):
         Index(None, "user_id", "created_at"),
         CheckConstraint("cached_tokens_read + cached_tokens_write <= prompt_tokens", name="cached_within_prompt"),
         CheckConstraint("cost_usd >= 0", name="cost_not_negative"),
+        CheckConstraint(
+            "messages >= 0 AND images >= 0 AND prompt_tokens >= 0 AND completion_tokens >= 0"
+            " AND cached_tokens_read >= 0 AND cached_tokens_write >= 0",
+            name="counts_not_negative",
+        ),
     )
 
 
@@ -226,10 +232,10 @@ class UsageDaily(Base):
     requests: Mapped[int]
     messages: Mapped[int]
     images: Mapped[int]
-    prompt_tokens: Mapped[int]
-    completion_tokens: Mapped[int]
-    cached_tokens_read: Mapped[int]
-    cached_tokens_write: Mapped[int]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens_read: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens_write: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[Decimal]
     cache_discount_usd: Mapped[Decimal]
 

@@ -109,12 +109,30 @@ class Bills:
         )
         return found
 
-    async def interrupt_pending(self, user_id: UUID, message_id: UUID, *, now: datetime) -> bool:
+    async def settle_unanswered(self, user_id: UUID, message_id: UUID) -> None:
+        """A message without an answer is provisional until the last bill of its calls is there."""
+        is_awaited = select(UnbilledCall.attempt_id).where(
+            UnbilledCall.user_id == user_id, UnbilledCall.message_id == message_id
+        )
+        await self._session.execute(
+            update(Message)
+            .where(
+                Message.user_id == user_id,
+                Message.id == message_id,
+                Message.status.in_(("failed", "interrupted", "stopped")),
+                Message.total_cost_usd.is_(None),
+                ~is_awaited.exists(),
+            )
+            .values(is_provisional=False)
+            .execution_options(synchronize_session=False)
+        )
+
+    async def interrupt_pending(self, user_id: UUID, message_id: UUID, *, now: datetime, is_provisional: bool) -> bool:
         """Mark an answer whose process died; false if it had ended."""
         marked = await self._session.execute(
             update(Message)
             .where(Message.user_id == user_id, Message.id == message_id, Message.status == "pending")
-            .values(status="interrupted", completed_at=now)
+            .values(status="interrupted", completed_at=now, is_provisional=is_provisional)
             .returning(Message.id)
             .execution_options(synchronize_session=False)
         )
