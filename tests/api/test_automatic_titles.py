@@ -46,6 +46,7 @@ async def test_the_first_answer_brings_a_title_and_no_later_one_does(
 
     title = await title_of(person, conversation_id)
     assert title
+    assert title != QUESTION  # the model's, not the first words
     (call,) = title_calls(openrouter)
     assert QUESTION in call["messages"][-1]["content"]
     assert before["content"][:50] in call["messages"][-1]["content"]

@@ -253,6 +253,24 @@ class TestCut:
         left_out = 28 - 2 - (len(prompts[-1]) - 2)
         assert shown[-1]["notes"][-1] == f"{left_out} earlier messages were left out: there was no room for them."
 
+    async def test_models_too_short_for_the_conversation_are_not_fallen_back_on(
+        self, app: ServedApp, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        fallbacks = {"model": "anthropic/claude-sonnet-5.5", "fallback_models": ["openai/gpt-4o"], "max_tokens": 20}
+        short, long = await person.begin(), await person.begin()
+        text = "x" * 6_000
+        await add_branch(app.services.database, person.user_id, long, messages=90, text=text, tokens_each=1_675)
+        answers = [(await person.chat(each, **fallbacks)).json() for each in (short, long)]
+
+        asked_models = [
+            openrouter.requests(session_id=each)[-1]["body"].get("models", ["anthropic/claude-sonnet-5.5"])
+            for each in (short, long)
+        ]
+        assert [len(each) for each in asked_models] == [2, 1]
+        assert not any("fall back" in each for each in answers[0]["notes"])
+        assert "Too short for this conversation to fall back on: 'openai/gpt-4o'." in answers[1]["notes"]
+
     async def test_no_more_is_loaded_than_may_be_sent(self, app: ServedApp, join_app: Join) -> None:
         person = await join_app(app)
         conversation_id = await person.begin()

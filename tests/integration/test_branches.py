@@ -88,6 +88,19 @@ async def test_reading_ends_at_a_summary_unless_everything_fits(database: Databa
     assert [each.summary for each in whole if each.summary] == ["In short."]
 
 
+async def test_what_stands_in_place_of_an_answer_does_not_get_its_summary(database: Database) -> None:
+    user_id, conversation_id = await begin(database)
+    ids = await add_branch(database, user_id, conversation_id, messages=20)
+    await add_summary(database, user_id, conversation_id, ids[9])
+    await add_summary(database, user_id, conversation_id, ids[15])
+
+    async with database.read_only() as uow:
+        reach = Reach(messages=100, tokens=5_000, whole=0)
+        branch = await uow.branches.get_through(user_id, ids[15], reach=reach)
+    assert branch is not None
+    assert [each.id for each in branch.messages] == ids[9:16]
+
+
 async def test_of_two_summaries_of_the_same_messages_the_first_stays(database: Database) -> None:
     user_id, conversation_id = await begin(database)
     ids = await add_branch(database, user_id, conversation_id, messages=4)

@@ -161,6 +161,7 @@ class TestPlanSummary:
         said = with_summary(make_branch(*[76] * 22), 11)[11:]
 
         assert [self.plan(said[:9]), self.plan(said)] == [0, 9]
+        assert self.plan(with_summary(make_branch(*[62] * 24), 11)[11:]) == 0
 
     def test_no_more_than_its_model_can_read(self) -> None:
         assert self.plan(make_branch(*[100] * 40), capacity=1_000) == 10

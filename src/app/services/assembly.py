@@ -181,7 +181,7 @@ class Services:
     async def aclose(self) -> None:
         """Let running answers finish within the grace time, then close connections."""
         await self.hub.drain(self.settings.shutdown_grace_seconds)
-        await self.follow_ups.drain(self.settings.shutdown_grace_seconds)
+        await self.follow_ups.drain()
         await self.leases.aclose()
         await self.checkpoints.aclose()
         await self.shared.aclose()

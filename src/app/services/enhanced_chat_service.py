@@ -1,6 +1,6 @@
 """Asking in a conversation: opens the turn, where everything that can refuse refuses, and lets it run."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -183,7 +183,7 @@ class EnhancedChatService:
     async def aclose(self) -> None:
         """Finish what runs, then close the connections. For scripts: nothing can be asked afterwards."""
         await self._hub.drain(self._settings().shutdown_grace_seconds)
-        await self._follow_ups.drain(self._settings().shutdown_grace_seconds)
+        await self._follow_ups.drain()
         await self._runner.aclose()
         await self._openrouter.aclose()
         await self._database.close()
@@ -308,6 +308,22 @@ class EnhancedChatService:
         profile = self._openrouter.catalog.get(model)
         return min(limits.max_context_tokens, (profile and profile.context_length) or limits.max_context_tokens)
 
+    def _long_enough(
+        self, fallback_models: Sequence[str] | None, tokens: int
+    ) -> tuple[Sequence[str] | None, tuple[str, ...]]:
+        """The fallbacks that can take so long a prompt: the others would only refuse it."""
+        catalog, settings = self._openrouter.catalog, self._settings()
+        if fallback_models is None and not settings.model_routing_enabled:
+            return None, ()
+        named = settings.default_fallback_models if fallback_models is None else fallback_models
+        short = {each for each in named if (found := catalog.get(each)) and 0 < (found.context_length or 0) < tokens}
+        if not short:
+            return fallback_models, ()
+        told = ", ".join(map(repr, sorted(short)))
+        return [each for each in named if each not in short], (
+            f"Too short for this conversation to fall back on: {told}.",
+        )
+
     def _max_tokens(self, question: Question, preset: ModelPreset | None) -> int:
         return question.max_tokens or (preset.max_tokens if preset else None) or self._settings().llm_max_tokens
 
@@ -330,20 +346,22 @@ class EnhancedChatService:
         max_tokens, history_messages = self._max_tokens(question, preset), settings.llm_history_messages
         window = self._window(limits, choice.model or settings.llm_model)
         prompt = prompt.fitted(window, max_tokens, history_messages)
+        max_tokens = min(max_tokens, window - prompt.tokens)
+        fallback_models, fallback_notes = self._long_enough(choice.fallback_models, prompt.tokens + max_tokens)
         planned = self._openrouter.plan(
             messages=prompt.messages,
             kinds=prompt.kinds,
             model=choice.model,
-            fallback_models=choice.fallback_models,
+            fallback_models=fallback_models,
             user_id=user_id,
             conversation_id=spot.conversation_id,
             enable_caching=caches,
             cached_calls=cached_calls((*spot.past, spot.beside) if spot.beside else spot.past),
             temperature=_first_given(question.temperature, preset.temperature if preset else None),
             top_p=preset.top_p if preset else None,
-            max_tokens=min(max_tokens, window - prompt.tokens),
+            max_tokens=max_tokens,
         )
-        noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes)
+        noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes, *fallback_notes)
         return noted, prompt, prompt.room(window, history_messages)
 
 

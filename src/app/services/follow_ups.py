@@ -15,6 +15,9 @@ from app.services.titles import Titles, titles
 
 log = structlog.get_logger(__name__)
 
+LAST_SECONDS = 2.0
+"""How long a stopping app waits for what nobody waits for."""
+
 
 class FollowUps:
     """Starts tasks that nobody waits for, one of a kind for a conversation at a time, and ends them with the app."""
@@ -33,7 +36,7 @@ class FollowUps:
         if settings.summarise_context and _may_fill_its_room(turn):
             self._start("summary", turn, self._summaries.make_if_due(turn.user_id, turn.message_id, turn.room))
 
-    async def drain(self, grace_seconds: float) -> None:
+    async def drain(self, grace_seconds: float = LAST_SECONDS) -> None:
         """Let what runs end within the time, then cancel it: nothing of it is owed to anybody."""
         if not self._running:
             return
