@@ -16,9 +16,14 @@ def counted_statements(app: ServedApp) -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)
 
-    engine = app.services.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
+    database = app.services.database
+    engines = [database.engine.sync_engine]
+    if engines[0].dialect.name == "sqlite":
+        engines.append(database._in_threads().sync_engine)
+    for each in engines:
+        event.listen(each, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        for each in engines:
+            event.remove(each, "before_cursor_execute", note)

@@ -78,7 +78,9 @@ class ConversationService:
         patterns = search_patterns(query)
         if query.strip() and not patterns:
             return ConversationPage((), None)  # nothing but signs: nothing says them
-        async with self._database.read_only() as uow:
+        # Looking for words may take its time.
+        work = self._database.snapshot() if patterns else self._database.read_only()
+        async with work as uow:
             found = await uow.conversations.list_page(user_id, limit=limit + 1, after=after, patterns=patterns)
         items = found[:limit]
         return ConversationPage(items, _write_cursor(items[-1]) if len(found) > limit else None)
@@ -104,7 +106,7 @@ class ConversationService:
     async def _all_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
         after: UUID | None = None
         while True:
-            async with self._database.read_only() as uow:
+            async with self._database.snapshot() as uow:
                 batch = await uow.branches.list_after(user_id, conversation_id, after=after, limit=EXPORT_BATCH)
             if not batch:
                 return
@@ -112,10 +114,10 @@ class ConversationService:
             after = batch[-1].id
 
     async def _active_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
-        async with self._database.read_only() as uow:
+        async with self._database.snapshot() as uow:
             ids = await uow.branches.list_active_ids(user_id, conversation_id)
         for start in range(0, len(ids), EXPORT_BATCH):
-            async with self._database.read_only() as uow:
+            async with self._database.snapshot() as uow:
                 batch = await uow.branches.list_by_id(user_id, ids[start : start + EXPORT_BATCH])
             yield batch
 
