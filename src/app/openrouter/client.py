@@ -14,6 +14,7 @@ from app.openrouter.catalog import read_models
 from app.openrouter.errors import GenerationNotFound, ModelNotFound, OpenRouterError, UnreadableAnswer
 from app.openrouter.generations import GenerationRecord, read_generation
 from app.openrouter.models import ModelProfile
+from app.openrouter.streaming import joined
 from app.openrouter.timeouts import StreamClock, Timeouts
 from app.openrouter.transport import Transport
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, StreamEvent
@@ -61,7 +62,7 @@ class OpenRouterClient:
             if answer.announced is not None:
                 yield answer.announced
             while not answer.ended:
-                for event in await answer.read():
+                for event in joined(await answer.read()):
                     yield event
             yield CompletionFinished(answer.completion())
             await answer.drain()

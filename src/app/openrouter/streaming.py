@@ -1,6 +1,6 @@
 """Folding: the chunks of a stream, or the one body of a plain answer, become one completion and its deltas."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -177,6 +177,22 @@ class CompletionFold:
     def _raise_error(self, error: Any) -> None:
         told = error or {"message": "The model's host failed while answering."}
         raise self.failed(read_error(told, provider=self.provider, model=self.model))
+
+
+def joined(events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+    """The same, with text that arrived together in one piece: nobody waits for it, and each piece costs its readers."""
+    if len(events) < 2:
+        return events
+    out: list[StreamEvent] = []
+    for event in events:
+        last = out[-1] if out else None
+        if isinstance(event, ContentDelta) and isinstance(last, ContentDelta):
+            out[-1] = ContentDelta(last.text + event.text)
+        elif isinstance(event, ReasoningDelta) and isinstance(last, ReasoningDelta):
+            out[-1] = ReasoningDelta(last.text + event.text)
+        else:
+            out.append(event)
+    return out
 
 
 def _plain_text(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from wire_samples import COST, GENERATION_ID, MODEL, STREAM, body, chunk, cuttin
 
 from app.openrouter import errors
 from app.openrouter.sse import SSEReader
-from app.openrouter.streaming import CompletionFold
+from app.openrouter.streaming import CompletionFold, joined
 from app.openrouter.types import (
     AnnotationDelta,
     Completion,
@@ -309,3 +310,20 @@ class TestUsage:
         first = text("x", usage={"prompt_tokens": 1})
         last = {"choices": [], "usage": {"prompt_tokens": 2}}
         assert fold(first, last, STOP).usage == Usage(prompt_tokens=2)
+
+
+class TestJoined:
+    def test_text_that_came_in_one_piece_is_one_event(self) -> None:
+        events = [ReasoningDelta("a"), ReasoningDelta("b"), ContentDelta("c"), ImageDelta("u"), ContentDelta("d")]
+
+        assert joined(events) == [ReasoningDelta("ab"), ContentDelta("c"), ImageDelta("u"), ContentDelta("d")]
+
+    @settings(deadline=None)
+    @given(st.lists(st.builds(ContentDelta, st.text(max_size=3)) | st.builds(ReasoningDelta, st.text(max_size=3))))
+    def test_nothing_is_lost_and_nothing_changes_places(self, events: list[ContentDelta | ReasoningDelta]) -> None:
+        told = joined(events)
+
+        for kind in (ContentDelta, ReasoningDelta):
+            text = "".join(each.text for each in events if isinstance(each, kind))
+            assert "".join(each.text for each in told if isinstance(each, kind)) == text
+        assert not any(type(one) is type(other) for one, other in pairwise(told))
