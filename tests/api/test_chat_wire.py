@@ -114,6 +114,7 @@ async def test_the_user_goes_upstream_as_a_pseudonym(person: Person, openrouter:
     sent = str(received(openrouter, conversation_id))
     assert received(openrouter, conversation_id)["body"]["user"] == pseudonym(TEST_JWT_SECRET, person.user_id)
     assert str(person.user_id) not in sent
+    assert person.user_id.hex not in sent
     assert person.email not in sent
     assert TEST_KEY not in sent
 
