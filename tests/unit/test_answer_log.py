@@ -168,3 +168,57 @@ def test_what_was_encoded_elsewhere_is_the_same_event() -> None:
     assert log.is_closed
     assert log.ending == ending
     assert [each.event for each in log.events()] == [ContentDelta(text="a"), ending]
+
+
+async def test_a_reader_may_know_more_than_a_log_has_heard_of_yet() -> None:
+    log = make_log("a")
+    reader = asyncio.create_task(read(log, after=2))
+    await asyncio.sleep(0)
+    log.append(ContentDelta(text="b"))
+    log.append(ContentDelta(text="c"))
+    close(log)
+
+    assert [each.sequence for each in await reader] == [3, 4]
+    assert log.events(after=99) == []
+
+
+async def test_who_is_let_go_gets_what_is_there_and_no_last_event() -> None:
+    log = make_log("a")
+    reader, caller = asyncio.create_task(read(log)), asyncio.create_task(log.wait_for_reply())
+    await asyncio.sleep(0)
+    log.break_off()
+
+    assert [each.name for each in await reader] == ["content.delta"]
+    with pytest.raises(ServiceUnavailable):
+        await caller
+
+
+async def test_a_log_repeats_another_behind_what_it_holds() -> None:
+    other = make_log("a", "b", "c")
+    log = AnswerLog(USER, other.message_id, offset=1)
+    repeating = asyncio.create_task(log.repeat(other))
+    await asyncio.sleep(0)
+    close(other)
+
+    assert await repeating
+    assert log.events() == other.events(after=1)
+
+
+async def test_it_says_when_the_other_did_not_tell_the_end() -> None:
+    other, log = make_log("a"), make_log()
+    repeating = asyncio.create_task(log.repeat(other))
+    await asyncio.sleep(0)
+    other.break_off()
+
+    assert not await repeating
+    assert [each.sequence for each in log.events()] == [1]
+
+
+def test_only_an_empty_log_can_begin_behind_another_number() -> None:
+    log = make_log(offset=3)
+    log.begin_behind(40)
+    close(log)
+
+    assert [each.sequence for each in log.events(after=3)] == [41]
+    with pytest.raises(RuntimeError):
+        log.begin_behind(50)

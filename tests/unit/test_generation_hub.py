@@ -9,9 +9,11 @@ import pytest
 from app.coordination.coordination import Coordination
 from app.core.config import load_settings
 from app.core.errors import ServiceUnavailable
+from app.services import generation_hub
 from app.services.answer_log import AnswerLog
 from app.services.chat_events import ContentDelta, MessageInterrupted
-from app.services.generation_hub import DISCONNECTED, STOPPED, GenerationHub, uninterrupted
+from app.services.closing import uninterrupted
+from app.services.generation_hub import DISCONNECTED, STOPPED, GenerationHub
 from app.services.shared_answers import SharedAnswers
 
 pytestmark = pytest.mark.anyio
@@ -220,3 +222,69 @@ async def test_uninterrupted_work_ends_before_the_cancellation_goes_on() -> None
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [True]
+
+
+async def test_who_leaves_again_has_the_whole_time_again() -> None:
+    hub = make_hub(on_disconnect="cancel", on_disconnect_cancel_seconds=0.3)
+    answer, endless = start(hub)
+    for _ in range(2):
+        reader = answer.follow(after=0)
+        await anext(reader)
+        await reader.aclose()
+        await asyncio.sleep(0.2)
+
+    assert endless.reasons == []  # 0.4 s after the first time, 0.2 s after the second
+    await asyncio.sleep(0.3)
+    assert endless.reasons == [DISCONNECTED]
+
+
+async def test_an_answer_that_nobody_ever_read_is_cancelled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_hub, "FIRST_READER_SECONDS", 0.05)
+    hub = make_hub(on_disconnect="cancel", on_disconnect_cancel_seconds=0)
+    _, endless = start(hub)
+    await asyncio.sleep(0.02)
+    assert endless.reasons == []
+
+    await asyncio.sleep(0.2)
+    assert endless.reasons == [DISCONNECTED]
+
+
+async def test_an_answer_that_is_about_to_start_is_waited_for() -> None:
+    hub = make_hub()
+    answer = hub.prepare(USER, uuid4())
+    draining = asyncio.create_task(hub.drain(0.1))
+    await asyncio.sleep(0.02)
+    endless = Endless(hub)
+    hub.start(answer, endless)
+    await draining
+
+    assert endless.reasons == [None]
+    assert answer.is_closed
+
+
+async def test_what_starts_after_the_grace_time_ends_with_its_first_step() -> None:
+    hub = make_hub()
+    answer = hub.prepare(USER, uuid4())
+    draining = hub.begin_draining(0)
+    await draining
+    hub.start(answer, Endless(hub))
+    await answer.wait_for_end()
+
+    assert hub.begin_draining(60) is draining
+    with pytest.raises(ServiceUnavailable):
+        hub.refuse_when_draining()
+    await hub.drain(60)
+    hub.refuse_when_draining()
+
+
+async def test_who_is_told_of_an_answer_elsewhere_is_let_go_without_an_ending() -> None:
+    hub, telling = make_hub(), AnswerLog(USER, uuid4())
+
+    async def wait(_: AnswerLog) -> None:
+        await asyncio.sleep(60)
+
+    hub.retell(telling, wait)
+    await hub.drain(0.05)
+
+    assert telling.is_broken_off
+    assert not telling.is_closed

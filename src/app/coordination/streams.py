@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import uuid4
 
+import structlog
+
 from app.coordination.shared_store import SharedStore, Word
+
+log = structlog.get_logger(__name__)
 
 BLOCK_MILLISECONDS = 400
 """How long the server holds a question back that it has no answer to; below the client's own time-out."""
@@ -21,11 +25,13 @@ SIGNALS_LOOK_BACK_SECONDS = 30
 """A process that begins to listen hears the signals of this long ago too: none falls between two chairs."""
 MOST_SIGNALS = 1_000
 
-# What came twice, because an answer of the server was lost, is written once.
+# What came twice, because an answer of the server was lost, is written once. A server that lost what came before gets
+# nothing that would stand behind a gap: it says where to begin again.
 _APPEND = """
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local first = tonumber(ARGV[2])
+if first > last + 1 then return last end
 for place = 3, #ARGV, 2 do
   local sequence = first + (place - 3) / 2
   if sequence > last then
@@ -74,14 +80,16 @@ class SharedStreams:
         self._bell = f"wisqu:bell:1:{uuid4().hex}"
         self._tail: asyncio.Task[None] | None = None
 
-    async def append(self, key: str, entries: Sequence[Entry], *, keep_seconds: float) -> bool:
-        """Write entries whose numbers follow each other; false while the server gives no answer.
+    async def append(self, key: str, entries: Sequence[Entry], *, keep_seconds: float) -> int | None:
+        """Write entries whose numbers follow each other; the number of the newest one that is there then.
 
-        Safe to repeat. The stream is forgotten ``keep_seconds`` after the last that was written.
+        If that is below the first of them, the server has lost what was before, and took nothing. ``None`` while it
+        gives no answer. Safe to repeat. The stream is forgotten ``keep_seconds`` after the last that was written.
         """
         words = [word for entry in entries for word in (entry.name, entry.data)]
         seconds = max(1, round(keep_seconds))
-        return await self._store.run(_APPEND, key, seconds, entries[0].sequence, *words) is not None
+        newest = await self._store.run(_APPEND, key, seconds, entries[0].sequence, *words)
+        return None if newest is None else int(newest)
 
     async def append_last(self, key: str, name: str, data: bytes, *, keep_seconds: float) -> None:
         """Write an entry behind the newest one, if there is any."""
@@ -90,6 +98,11 @@ class SharedStreams:
     async def read(self, key: str, *, after: int = 0) -> list[Entry]:
         """What the stream holds behind number ``after``."""
         return _entries(await self._store.command("XRANGE", key, f"({after}-0", "+") or [])
+
+    async def exists(self, key: str) -> bool | None:
+        """Whether the server holds the stream; ``None`` while it gives no answer."""
+        found = await self._store.command("EXISTS", key)
+        return None if found is None else bool(found)
 
     def follow(self, key: str, *, after: int, receive: Receive) -> None:
         """Have every further entry behind ``after`` handed to ``receive``, until :meth:`unfollow`."""
@@ -156,8 +169,15 @@ class SharedStreams:
                 followed = bell if key == self._bell else self._followed.get(key)
                 if followed is not None and rows:
                     followed.cursor = rows[-1][0].decode()
-                    followed.receive(_entries(rows))
+                    _hand_over(key, followed.receive, rows)
         await self._store.command("DEL", self._bell)
+
+
+def _hand_over(key: str, receive: Receive, rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    try:
+        receive(_entries(rows))
+    except Exception:  # one stream's trouble must not silence the others
+        log.exception("streams.not_received", stream=key.partition(":1")[0])
 
 
 def _entries(rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:

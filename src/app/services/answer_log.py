@@ -12,6 +12,8 @@ from app.services.chat_events import EVENTS, ChatEvent, ChatReply, decode, encod
 
 BATCH_BYTES = 65_536
 """About how much a reader is handed at once: one that comes late must not be given a whole answer in one piece."""
+MOST_EVENTS = 2**31 - 1
+"""The highest number an event may bear: that of the last one where nobody knows how many came before."""
 
 _CODES = {event: code for code, event in enumerate(EVENTS)}
 _CODES_BY_NAME = {event.name: code for code, event in enumerate(EVENTS)}
@@ -46,6 +48,7 @@ class AnswerLog:
         self._ends = array("I")
         self._codes = bytearray()
         self._ending: ChatEvent | None = None
+        self._is_broken_off = False
         self._readers = 0
         self._waiting: list[asyncio.Future[bool]] = []
         self._at_the_end: list[Callable[[], object]] = []
@@ -67,6 +70,11 @@ class AnswerLog:
         return self._ending is not None
 
     @property
+    def is_broken_off(self) -> bool:
+        """More is written elsewhere, but not here."""
+        return self._is_broken_off
+
+    @property
     def ending(self) -> ChatEvent | None:
         """The last event, once it has been written."""
         return self._ending
@@ -85,6 +93,17 @@ class AnswerLog:
             self._close(decode(name, data))
         self._wake()
 
+    def begin_behind(self, sequence: int) -> None:
+        """What is written next bears the number behind ``sequence``. Only while the log is empty."""
+        if self._ends:
+            raise RuntimeError("the events of this answer have their numbers")
+        self._offset = sequence
+
+    def break_off(self) -> None:
+        """Let the readers go without a last event: what they have stands, and where to read on is theirs to find."""
+        self._is_broken_off = True
+        self._wake()
+
     def when_closed(self, act: Callable[[], object]) -> None:
         """Do something once with the last event, before any reader sees it; at once if it has been written."""
         if self.is_closed:
@@ -99,6 +118,8 @@ class AnswerLog:
     def events(self, *, after: int = 0, most_bytes: int | None = None) -> list[LoggedEvent]:
         """What the log holds behind sequence number ``after``: all of it, or the first ``most_bytes`` and a little."""
         index = max(0, after - self._offset)
+        if index >= len(self._ends):  # a reader may know more than a log that is mirrored has heard of
+            return []
         start = self._ends[index - 1] if index else 0
         found: list[LoggedEvent] = []
         size = 0
@@ -132,15 +153,24 @@ class AnswerLog:
                 if batch:
                     yield batch
                     position = batch[-1].sequence
-                elif self.is_closed:
+                elif self.is_closed or self.is_broken_off:
                     return
                 elif not await self._next_event(idle_seconds):
                     yield []
 
+    async def repeat(self, other: "AnswerLog") -> bool:
+        """Write down what another log of this answer holds and gets behind what is here; whether that is all of it."""
+        async for logged in other.read(after=self.count):
+            self.refusal = other.refusal
+            self.append_encoded(logged.name, logged.data)
+        return self.is_closed
+
     async def wait_for_end(self) -> ChatEvent:
-        """The last event, once it has come."""
+        """The last event, once it has come; raises :class:`ServiceUnavailable` where it will not come here."""
         with self._reading():
             while self._ending is None:
+                if self.is_broken_off:
+                    raise ServiceUnavailable("The server is restarting, and the answer goes on elsewhere. Try again.")
                 await self._next_event(None)
         return self._ending
 

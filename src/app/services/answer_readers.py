@@ -7,7 +7,7 @@ from app.core.errors import NotFound, ServiceUnavailable
 from app.db.database import Database, database
 from app.db.models import Message
 from app.openrouter.hosts import stops_billing
-from app.services.answer_log import AnswerLog
+from app.services.answer_log import MOST_EVENTS, AnswerLog
 from app.services.chat_events import (
     Billing,
     ChatEvent,
@@ -62,18 +62,17 @@ class AnswerReaders:
         message = await self._read(user_id, message_id)
         if message.status == "pending":
             answer = AnswerLog(user_id, message_id, offset=after)
-            self._hub.retell(answer, lambda answer: self._tell_once_it_has_ended(answer, after))
+            self._hub.retell(answer, self._tell_once_it_has_ended)
             return answer
-        told = AnswerLog(user_id, message_id, offset=after if message.event_count is None else message.event_count - 1)
-        told.append(ending_of(message))
+        told = AnswerLog(user_id, message_id)
+        _tell_the_end(told, message)
         return told
 
-    async def _tell_once_it_has_ended(self, answer: AnswerLog, after: int) -> None:
+    async def _tell_once_it_has_ended(self, answer: AnswerLog) -> None:
+        read_so_far = answer.count
         while True:
             running = await self._hub.find_anywhere(answer.user_id, answer.message_id)
-            if running is not None:
-                async for logged in running.read(after=after):
-                    answer.append_encoded(logged.name, logged.data)
+            if running is not None and await answer.repeat(running):
                 return
             try:
                 message = await self._read(answer.user_id, answer.message_id)
@@ -81,13 +80,22 @@ class AnswerReaders:
                 answer.refusal = gone
                 return
             if message.status != "pending":
-                answer.append(ending_of(message))
+                if answer.count == read_so_far:
+                    _tell_the_end(answer, message)
+                else:  # its end has another number than the next: who comes back is told under the right one
+                    answer.break_off()
                 return
             await asyncio.sleep(POLL_SECONDS)
 
     async def _read(self, user_id: UUID, message_id: UUID) -> Message:
         async with self._database.read_only() as uow:
             return await uow.conversations.require_answer(user_id, message_id)
+
+
+def _tell_the_end(answer: AnswerLog, message: Message) -> None:
+    """One last event under the number it had, so that who has read it is not told again."""
+    answer.begin_behind((message.event_count or MOST_EVENTS) - 1)
+    answer.append(ending_of(message))
 
 
 def ending_of(message: Message) -> ChatEvent:

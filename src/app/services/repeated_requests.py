@@ -1,6 +1,7 @@
 """Requests sent again under their idempotency key: a running answer is joined, a finished one repeated."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -49,20 +50,35 @@ class RepeatedRequests:
 
     async def _retell(self, claimed: IdempotencyKey, answer: AnswerLog) -> None:
         """Tell an answer that was made before or is being made by another process, once it is whole."""
-        try:
-            last = decode_reply(await self.wait_for_reply(claimed))
-        except RepeatedRequestFailed as refusal:
-            answer.refusal = refusal
-            return
-        for event in retold(last):
-            answer.append(event)
 
-    async def wait_for_reply(self, claimed: IdempotencyKey) -> str:
-        """What was kept for the request that came first, once it is there; raises :class:`RepeatedRequestFailed`."""
+        async def read_along() -> None:  # it may have opened a moment ago, and be found only now
+            running = await self._hub.find_anywhere(claimed.user_id, claimed.message_id)
+            if running is not None:
+                await answer.repeat(running)
+
+        try:
+            last = decode_reply(await self.wait_for_reply(claimed, meanwhile=read_along))
+        except RepeatedRequestFailed as refusal:
+            answer.refusal = answer.refusal or refusal
+        else:
+            for event in retold(last) if not answer.count else ():
+                answer.append(event)
+        if answer.count and not answer.is_closed:  # the rest stands under numbers of its own
+            answer.break_off()
+
+    async def wait_for_reply(
+        self, claimed: IdempotencyKey, *, meanwhile: Callable[[], Awaitable[None]] | None = None
+    ) -> str:
+        """What was kept for the request that came first, once it is there; raises :class:`RepeatedRequestFailed`.
+
+        ``meanwhile`` is done each time before it is looked for.
+        """
         current: IdempotencyKey | None = claimed
         deadline = _now() + REPEAT_WAIT_SECONDS
         while current is not None and current.reply is None and _now() < deadline:
             await asyncio.sleep(REPEAT_POLL_SECONDS)
+            if meanwhile is not None:
+                await meanwhile()
             async with self._database.read_only() as uow:
                 current = await uow.idempotency.get(claimed.user_id, claimed.key)
         if current is None or current.reply is None:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 from app.coordination.coordination import Coordination, coordination
 from app.coordination.streams import Entry, SharedStreams
 from app.core.config import Settings, get_settings
-from app.services.answer_log import AnswerLog
-from app.services.chat_events import ChatEvent, encode
+from app.core.errors import AppError
+from app.services.answer_log import AnswerLog, LoggedEvent
+from app.services.chat_events import ChatEvent, MessageFailed, encode
 
 LOG_PREFIX = "wisqu:answers:1:"
 READERS_PREFIX = "wisqu:readers:1:"
@@ -20,8 +22,34 @@ AGAIN_SECONDS = 1.0
 """Before what the server did not take is offered to it again."""
 PRESENCE_SECONDS = 15
 """How long a reader in another process counts as present without saying so again."""
+ROUND_SECONDS = 5.0
+"""How often a process looks after the logs it mirrors; one that nobody wanted for so long is let go."""
 
 Stop = Callable[[UUID, UUID, str], object]
+
+
+class AnswerFailedElsewhere(AppError):
+    """No model answered; the process that asked knows more than its last event says."""
+
+    status_code = 502
+    code = "upstream_failed"
+
+
+@dataclass(slots=True)
+class _Mirror:
+    """The log of an answer that is made elsewhere, as far as it has been heard of. ``wanted_at``: last asked for."""
+
+    answer: AnswerLog
+    wanted_at: float
+    count_before: int = -1
+
+    def receive(self, entries: list[Entry]) -> None:
+        answer = self.answer
+        for entry in entries:
+            if entry.sequence == answer.count + 1 and not answer.is_closed:  # what was read at first may come again
+                answer.append_encoded(entry.name, entry.data)
+        if isinstance(answer.ending, MessageFailed):
+            answer.refusal = AnswerFailedElsewhere(answer.ending.detail, attempts=answer.ending.attempts)
 
 
 class SharedAnswers:
@@ -30,9 +58,9 @@ class SharedAnswers:
     def __init__(self, *, settings: Callable[[], Settings], coordination: Coordination) -> None:
         self._settings = settings
         self._coordination = coordination
-        self._mirrors: dict[str, AnswerLog] = {}
+        self._mirrors: dict[str, _Mirror] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._presence: asyncio.Task[None] | None = None
+        self._rounds: asyncio.Task[None] | None = None
         self._stop: Stop = lambda *_: None
 
     def on_stop(self, stop: Stop) -> None:
@@ -52,12 +80,20 @@ class SharedAnswers:
         if streams is None:
             return None
         key = _log_key(user_id, message_id)
-        if (known := self._mirrors.get(key)) is not None:
-            return known
-        entries = await streams.read(key)
-        if not entries:
-            return None
-        return self._mirrors.get(key) or self._mirror(streams, key, AnswerLog(user_id, message_id), entries)
+        if key not in self._mirrors:
+            entries = await streams.read(key)
+            if not entries:
+                return None
+            if key not in self._mirrors:
+                answer = AnswerLog(user_id, message_id)
+                self._mirror(streams, key, answer, entries)
+                if answer.is_closed:
+                    return answer
+        mirror = self._mirrors[key]
+        mirror.wanted_at = _now()
+        if not mirror.answer.readers:
+            await streams.mark(READERS_PREFIX + str(message_id), seconds=PRESENCE_SECONDS)
+        return mirror.answer
 
     async def ask_to_stop(self, user_id: UUID, message_id: UUID, reason: str) -> None:
         """Reach the process that makes the answer, whichever it is."""
@@ -77,53 +113,78 @@ class SharedAnswers:
         streams = self._coordination.streams
         return streams is not None and await streams.is_marked(READERS_PREFIX + str(answer.message_id))
 
+    def let_readers_go(self) -> None:
+        """This process ends: who reads along in the answers of others finds them elsewhere."""
+        for mirror in list(self._mirrors.values()):
+            mirror.answer.break_off()
+
     async def aclose(self) -> None:
         """Let the last events out, for a moment; then stop."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=AGAIN_SECONDS)
             for task in late:
                 task.cancel()
-        presence, self._presence = self._presence, None
-        if presence is not None:
-            presence.cancel()
+        rounds, self._rounds = self._rounds, None
+        if rounds is not None:
+            rounds.cancel()
             with suppress(asyncio.CancelledError):
-                await presence
+                await rounds
 
     async def _publish(self, streams: SharedStreams, answer: AnswerLog) -> None:
+        written: int | None = 0
+        while written is not None and not (answer.is_closed and written >= answer.count):
+            async with aclosing(answer.follow(after=written, counts=False)) as batches:
+                async for batch in batches:
+                    written = await self._write(streams, answer, batch)
+                    if written is None or written < batch[-1].sequence:
+                        break  # given up; or the server has lost what it had: once more from there
+
+    async def _write(self, streams: SharedStreams, answer: AnswerLog, batch: list[LoggedEvent]) -> int | None:
+        """The newest event the server has; ``None`` when it was away until the log had to be forgotten here too."""
         settings = self._settings()
         key = _log_key(answer.user_id, answer.message_id)
-        while_running = settings.openrouter_total_timeout_seconds + MARGIN_SECONDS
-        async for batch in answer.follow(after=0, counts=False):
-            seconds = settings.answer_log_keep_seconds if answer.is_closed else while_running
-            entries = [Entry(*logged) for logged in batch]
-            while not await streams.append(key, entries, keep_seconds=seconds):  # noqa: ASYNC110  (a server's state)
-                await asyncio.sleep(AGAIN_SECONDS)
+        entries = [Entry(*logged) for logged in batch]
+        after_the_end = settings.answer_log_keep_seconds
+        while True:
+            seconds = settings.openrouter_total_timeout_seconds + MARGIN_SECONDS
+            keep_seconds = settings.answer_log_keep_seconds if answer.is_closed else seconds
+            written = await streams.append(key, entries, keep_seconds=keep_seconds)
+            if written is not None or after_the_end < 0:
+                return written
+            after_the_end -= AGAIN_SECONDS if answer.is_closed else 0
+            await asyncio.sleep(AGAIN_SECONDS)
 
-    def _mirror(self, streams: SharedStreams, key: str, answer: AnswerLog, entries: list[Entry]) -> AnswerLog:
-        def receive(entries: list[Entry]) -> None:
-            for entry in entries:
-                if entry.sequence == answer.count + 1:  # what was read at first may come again
-                    answer.append_encoded(entry.name, entry.data)
-
-        def forget() -> None:
-            streams.unfollow(key)
-            self._mirrors.pop(key, None)
-
-        self._mirrors[key] = answer
-        receive(entries)
-        answer.when_closed(forget)
-        answer.when_unread(forget)
+    def _mirror(self, streams: SharedStreams, key: str, answer: AnswerLog, entries: list[Entry]) -> None:
+        mirror = self._mirrors[key] = _Mirror(answer, _now())
+        mirror.receive(entries)
+        answer.when_closed(lambda: self._forget(streams, key))
         if not answer.is_closed:
-            streams.follow(key, after=answer.count, receive=receive)
-            if self._presence is None or self._presence.done():
-                self._presence = asyncio.create_task(self._say_who_reads(streams), name="readers' presence")
-        return answer
+            streams.follow(key, after=answer.count, receive=mirror.receive)
+            if self._rounds is None or self._rounds.done():
+                self._rounds = asyncio.create_task(self._make_rounds(streams), name="mirrored answers")
 
-    async def _say_who_reads(self, streams: SharedStreams) -> None:
+    def _forget(self, streams: SharedStreams, key: str) -> None:
+        streams.unfollow(key)
+        self._mirrors.pop(key, None)
+
+    async def _make_rounds(self, streams: SharedStreams) -> None:
         while self._mirrors:
-            for answer in list(self._mirrors.values()):
-                await streams.mark(READERS_PREFIX + str(answer.message_id), seconds=PRESENCE_SECONDS)
-            await asyncio.sleep(PRESENCE_SECONDS / 3)
+            await asyncio.sleep(ROUND_SECONDS)
+            for key, mirror in list(self._mirrors.items()):
+                await self._look_after(streams, key, mirror)
+
+    async def _look_after(self, streams: SharedStreams, key: str, mirror: _Mirror) -> None:
+        answer = mirror.answer
+        if answer.readers:
+            await streams.mark(READERS_PREFIX + str(answer.message_id), seconds=PRESENCE_SECONDS)
+            is_still = answer.count == mirror.count_before
+            mirror.count_before = answer.count
+            # A server that lost its data lost the end too: the stored message knows it, and the log may come anew.
+            if is_still and await streams.exists(key) is False:
+                self._forget(streams, key)
+                answer.break_off()
+        elif _now() - mirror.wanted_at > ROUND_SECONDS:
+            self._forget(streams, key)
 
     def _hear_stops(self, signals: list[Entry]) -> None:
         for signal in signals:
@@ -133,6 +194,10 @@ class SharedAnswers:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _log_key(user_id: UUID, message_id: UUID) -> str:

@@ -10,11 +10,10 @@ from app.api.deps import Chat, CurrentUser
 from app.api.schemas.chat import StoppedRead
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
+from app.services.answer_log import MOST_EVENTS
 from app.services.chat_events import encode_ending
 
 router = APIRouter(prefix="/chat/messages/{message_id}", tags=["chat"])
-
-MOST_EVENTS = 2**31 - 1
 
 
 @router.get(

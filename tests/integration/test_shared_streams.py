@@ -1,0 +1,62 @@
+"""Streams on a real server: written once, without gaps, whatever the server forgot."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from app.coordination.shared_store import SharedStore
+from app.coordination.streams import Entry, SharedStreams
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def streams(redis_url: str) -> AsyncIterator[SharedStreams]:
+    store = SharedStore(redis_url)
+    streams = SharedStreams(store)
+    yield streams
+    await streams.aclose()
+    await store.aclose()
+
+
+def entries(first: int, last: int) -> list[Entry]:
+    return [Entry(number, "content.delta", str(number).encode()) for number in range(first, last + 1)]
+
+
+async def test_what_is_written_twice_stands_there_once(streams: SharedStreams) -> None:
+    key = uuid4().hex
+
+    assert await streams.append(key, entries(1, 3), keep_seconds=5) == 3
+    assert await streams.append(key, entries(2, 4), keep_seconds=5) == 4
+    assert await streams.read(key) == entries(1, 4)
+    assert await streams.read(key, after=2) == entries(3, 4)
+
+
+async def test_behind_a_gap_nothing_is_written(streams: SharedStreams) -> None:
+    key = uuid4().hex
+
+    assert await streams.append(key, entries(4, 6), keep_seconds=5) == 0
+    assert await streams.exists(key) is False
+    await streams.append(key, entries(1, 2), keep_seconds=5)
+    assert await streams.append(key, entries(4, 6), keep_seconds=5) == 2
+    assert await streams.read(key) == entries(1, 2)
+
+
+async def test_one_stream_that_cannot_be_received_does_not_silence_the_others(streams: SharedStreams) -> None:
+    bad, good = uuid4().hex, uuid4().hex
+    heard: list[Entry] = []
+
+    def stumble(_: list[Entry]) -> None:
+        raise ValueError("no such thing")
+
+    streams.follow(bad, after=0, receive=stumble)
+    streams.follow(good, after=0, receive=heard.extend)
+    await streams.append(bad, entries(1, 1), keep_seconds=5)
+    await streams.append(good, entries(1, 2), keep_seconds=5)
+    async with asyncio.timeout(5):
+        while len(heard) < 2:  # noqa: ASYNC110  (the server says when)
+            await asyncio.sleep(0.01)
+
+    assert heard == entries(1, 2)
