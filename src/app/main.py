@@ -17,6 +17,7 @@ from app.api.middleware import REQUEST_ID_HEADER, RequestContextMiddleware
 from app.api.router import router
 from app.core.config import AppEnv, ConfigurationError, Settings
 from app.core.logging import configure_logging
+from app.core.signals import on_ending
 from app.services.assembly import Services
 
 log = structlog.get_logger(__name__)
@@ -62,11 +63,13 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
         ]
         if services.cache_keeper.is_on:
             background.append(asyncio.create_task(services.cache_keeper.run_forever(), name="cache keeper"))
-        yield
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await services.aclose()
+        # A server that is told to end waits for its connections first, and they for their answers.
+        with on_ending(lambda: services.hub.begin_draining(settings.shutdown_grace_seconds)):
+            yield
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await services.aclose()
 
     return lifespan
 

@@ -1,4 +1,4 @@
-"""Stops in order: running answers end first, while their readers still listen; then the connections close."""
+"""Stops in order: not ready any more, then running answers end, and only then does the door close."""
 
 import gc
 import socket
@@ -16,7 +16,7 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class OrderlyServer(uvicorn.Server):
-    """uvicorn, which by itself closes the connections before anybody could tell their readers how the answer ends."""
+    """uvicorn, which by itself stops to listen first: nobody could be told any more that the server is stopping."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start; then spare the garbage collector what was made for good: it took a twelfth of a turn."""
@@ -27,7 +27,7 @@ class OrderlyServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new questions; let running answers finish within the grace time or be handed over; then close."""
-        await generation_hub.drain(get_settings().shutdown_grace_seconds)
+        await generation_hub.begin_draining(get_settings().shutdown_grace_seconds)
         await super().shutdown(sockets)
 
 
