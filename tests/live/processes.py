@@ -14,27 +14,40 @@ import httpx2
 from app.core.config import Settings
 from tests.support.served import NO_CERTIFICATES, TEST_JWT_SECRET, TEST_KEY
 
+UVICORN = ("-m", "uvicorn", "app.main:app")
+WISQU_SERVE = ("-c", "from app.cli import main; main()", "serve")
+
 
 @contextmanager
 def app_process(
-    settings: Settings, *, workers: int = 1, lease_seconds: int = 2
+    settings: Settings,
+    *,
+    command: tuple[str, ...] = UVICORN,
+    workers: int = 1,
+    lease_seconds: int = 2,
+    **variables: object,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The app as an operator runs it: `uvicorn app.main:app`, with its settings in the environment."""
+    """The app as an operator runs it, with its settings in the environment; ``variables`` win, in lower case."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     names = ("database_url", "data_dir", "openrouter_base_url", "argon2_time_cost", "argon2_memory_kib")
-    environment = {name.upper(): str(getattr(settings, name)) for name in names}
-    environment |= {"JWT_SECRET": TEST_JWT_SECRET, "OPENROUTER_API_KEY": TEST_KEY, "LOG_LEVEL": "ERROR"}
+    names += ("auto_title", "summarise_context")
+    environment = {name: str(getattr(settings, name)) for name in names}
     environment |= {
-        "QUOTA_LEASE_SECONDS": str(lease_seconds),
-        "RECONCILE_INTERVAL_SECONDS": "0.3",
-        "RATE_LIMITS_ENABLED": "false",
+        "jwt_secret": TEST_JWT_SECRET,
+        "openrouter_api_key": TEST_KEY,
+        "log_level": "ERROR",
+        "quota_lease_seconds": str(lease_seconds),
+        "reconcile_interval_seconds": "0.3",
+        "rate_limits_enabled": "false",
+        "max_running_answers_per_user": "1000",
+        "database_pool_size": "5",
     }
-    environment |= {"MAX_RUNNING_ANSWERS_PER_USER": "1000", "DATABASE_POOL_SIZE": "5"}
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", str(port), "--workers", str(workers)]
-    environment = os.environ | environment
-    with subprocess.Popen(command, env=environment, cwd=settings.data_dir, start_new_session=True) as process:  # noqa: S603
+    environment |= {name: str(value) for name, value in variables.items()}
+    shell = os.environ | {name.upper(): value for name, value in environment.items()}
+    line = [sys.executable, *command, "--port", str(port), *(["--workers", str(workers)] if workers > 1 else [])]
+    with subprocess.Popen(line, env=shell, cwd=settings.data_dir, start_new_session=True) as process:  # noqa: S603
         try:
             yield process, f"http://127.0.0.1:{port}"
         finally:

@@ -17,11 +17,14 @@ from app.domain.plans import PlanTier
 from app.services.assembly import Services
 from tests.emulator.process import EmulatorProcess
 from tests.live.processes import app_process, until_ready
+from tests.live.readers import ask_many, open_account
 from tests.support.served import make_settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1200)]
 CRASHES = int(os.environ.get("CRASHES", "4"))
 """How often the process is killed; `make soak` does it more often."""
+KILLED_STREAMS = int(os.environ.get("KILLED_STREAMS", "12"))
+"""How many answers run when it is; there too."""
 TURNS_AT_ONCE = 8
 
 
@@ -106,3 +109,36 @@ async def test_killed_processes_leave_no_hold_no_double_charge_and_no_lost_bill(
     charged = select(func.sum(UsageEvent.messages))
     assert await books.value(charged) == await books.value(completed)
     assert await books.value(select(func.sum(UsageEvent.cost_usd))) == Decimal(str(openrouter.bill()["total"]))
+
+
+async def test_what_readers_had_seen_is_kept_of_every_answer(books: Books, openrouter: EmulatorProcess) -> None:
+    openrouter.configure(tokens_per_second=20)
+    account = await open_account(books.services)
+    settings = books.services.settings
+    with app_process(settings, lease_seconds=5, answer_checkpoint_seconds=0.2) as (process, url):
+        await until_ready(url)
+        running = await ask_many(account, url, KILLED_STREAMS, events=10)
+        await asyncio.sleep(1)
+        process.send_signal(signal.SIGKILL)
+        await asyncio.gather(*running.values(), return_exceptions=True)
+
+    openrouter.advance(60)
+    with app_process(settings, lease_seconds=5) as (_, url):
+        await until_ready(url)
+        await books.until_settled()
+        endings = account.reader()
+        await endings.read_on(url, message_id=next(iter(running)).message_id)
+    await account.http.aclose()
+
+    stored = await account.answers()
+    assert len(stored) == KILLED_STREAMS
+    for reader in running:
+        message = stored[reader.message_id]
+        assert message.status == "interrupted"
+        assert message.content != ""
+        assert reader.text.startswith(message.content)
+    assert [each.name for each in endings.events] == ["message.interrupted"]
+    assert await account.held() == 0
+    ledger = await account.ledger()
+    assert sum(each.messages for each in ledger) == 0
+    assert sum(each.cost_usd or 0 for each in ledger) == Decimal(str(openrouter.bill()["total"])) > 0

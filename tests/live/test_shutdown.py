@@ -3,11 +3,9 @@
 import asyncio
 import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -17,35 +15,17 @@ from app.core.config import Settings
 from app.domain.plans import PlanTier
 from app.services.assembly import Services
 from tests.emulator.process import EmulatorProcess
-from tests.live.test_crash import until_ready
+from tests.live.processes import UVICORN, WISQU_SERVE, app_process, until_ready
+from tests.live.readers import Account, ask_many, open_account
 from tests.support.accounts import parse_events
 from tests.support.databases import SQLiteTemplates
-from tests.support.served import TEST_JWT_SECRET, TEST_KEY, make_settings
+from tests.support.served import make_settings
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
-
-
-@contextmanager
-def served(settings: Settings, *, grace: float) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`wisqu serve` with these settings."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {
-        "DATABASE_URL": settings.database_url,
-        "DATA_DIR": str(settings.data_dir),
-        "OPENROUTER_BASE_URL": str(settings.openrouter_base_url),
-        "OPENROUTER_API_KEY": TEST_KEY,
-        "JWT_SECRET": TEST_JWT_SECRET,
-        "SHUTDOWN_GRACE_SECONDS": str(grace),
-        "LOG_LEVEL": "ERROR",
-    }
-    command = [sys.executable, "-c", "from app.cli import main; main()", "serve", "--port", str(port)]
-    with subprocess.Popen(command, env=environment, cwd=settings.data_dir) as process:  # noqa: S603
-        try:
-            yield process, f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+STOPPED_STREAMS = int(os.environ.get("STOPPED_STREAMS", "40"))
+"""How many answers run when the server is told to stop; `make soak` has more."""
+CLOSING_SECONDS = 10.0
+"""What a busy machine may take beyond the grace time to close that many answers and its connections."""
 
 
 class Scene:
@@ -75,7 +55,7 @@ async def scene(tmp_path: Path, openrouter: EmulatorProcess) -> Scene:
 async def stop_in_mid_answer(
     scene: Scene, openrouter: EmulatorProcess, *, grace: float, stream: bool
 ) -> tuple[httpx2.Response, int]:
-    with served(scene.settings, grace=grace) as (process, url):
+    with app_process(scene.settings, command=WISQU_SERVE, shutdown_grace_seconds=grace) as (process, url):
         await until_ready(url)
         answer = asyncio.create_task(scene.ask(url, stream=stream))
         while not openrouter.requests(session_id=scene.conversation_id):  # noqa: ASYNC110  (another process knows)
@@ -113,3 +93,45 @@ async def test_a_whole_answer_that_does_not_fit_is_refused_in_the_usual_shape(
     response, _ = await stop_in_mid_answer(scene, openrouter, grace=1, stream=False)
 
     assert (response.status_code, response.json()["error"]) == (503, "service_unavailable")
+
+
+@pytest.fixture
+async def account(tmp_path: Path, openrouter: EmulatorProcess) -> AsyncIterator[Account]:
+    url = await SQLiteTemplates(tmp_path).make()
+    services = Services.build(make_settings(database_url=url, data_dir=tmp_path, openrouter_url=openrouter.base_url))
+    account = await open_account(services)
+    yield account
+    await account.http.aclose()
+    await services.aclose()
+
+
+@pytest.mark.parametrize("command", [WISQU_SERVE, UVICORN], ids=["wisqu serve", "uvicorn"])
+async def test_of_many_running_streams_none_is_lost(
+    account: Account, openrouter: EmulatorProcess, command: tuple[str, ...]
+) -> None:
+    """Some fit into the grace time, others do not: each reader is told, and the stored message says the same."""
+    grace = 6.0
+    settings = account.services.settings
+    with app_process(settings, command=command, lease_seconds=60, shutdown_grace_seconds=grace) as (process, url):
+        await until_ready(url)
+        openrouter.configure(tokens_per_second=4)
+        running = await ask_many(account, url, STOPPED_STREAMS // 2, events=3)
+        openrouter.configure(tokens_per_second=60)
+        running |= await ask_many(account, url, STOPPED_STREAMS // 2, events=3)
+        process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        await asyncio.gather(*running.values())
+        code = await asyncio.to_thread(process.wait, 60)
+        took = time.monotonic() - told
+
+    assert code in (0, -signal.SIGTERM)
+    assert took < grace + CLOSING_SECONDS
+    endings = Counter(reader.last.name for reader in running)
+    assert endings.keys() == {"message.completed", "message.interrupted"}, endings
+    stored = await account.answers()
+    for reader in running:
+        message = stored[reader.message_id]
+        assert (f"message.{message.status}", message.content) == (reader.last.name, reader.text)
+        assert message.event_count == reader.last.id == len(reader.frames)
+    assert await account.held() == 0
+    assert sum(line.messages for line in await account.ledger()) == endings["message.completed"]
