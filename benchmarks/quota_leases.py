@@ -20,6 +20,8 @@ from app.core.clock import utc_now
 from app.core.config import Settings
 from app.core.ids import new_id
 from app.db.database import Database
+from app.db.repositories.closings import MessageEnd
+from app.db.repositories.openings import Opening
 from app.domain.plans import PlanTier
 from app.domain.quotas import TokenPrices, TurnAsk
 from app.services.assembly import Services
@@ -33,24 +35,29 @@ SECONDS = 5.0
 ASK = TurnAsk(100, 50, TokenPrices(Decimal("0.000001"), Decimal("0.000002")))
 
 
-async def turn(database: Database, quotas: QuotaService, user_id: UUID) -> tuple[float, float]:
-    """Seconds that one reservation and one settlement took."""
-    started = time.perf_counter()
-    async with database.unit_of_work() as uow:
-        plan = await uow.subscriptions.require_plan(user_id, now=utc_now())
-        lease = await quotas.reserve(
-            uow,
-            user_id,
-            plan,
-            ASK,
-            message_id=new_id(),
-            model="openai/gpt-4o",
-            now=utc_now(),
-        )
+async def turn(database: Database, quotas: QuotaService, user_id: UUID, conversation_id: UUID) -> tuple[float, float]:
+    """Seconds that one reservation and one settlement took, as a turn does them."""
+    started, message_id = time.perf_counter(), new_id()
+    async with database.statement_by_statement() as uow:
+        opening = Opening.OVERTAKEN
+        while opening is Opening.OVERTAKEN:
+            now = utc_now()
+            means = await uow.openings.get_means(user_id, now=now)
+            assert means is not None
+            lease = quotas.grant(user_id, means, ASK, message_id=message_id)
+            opening = await uow.openings.write(
+                means,
+                lease=quotas.lease_row(lease, model="openai/gpt-4o", now=now),
+                conversation_id=conversation_id,
+                conversation={"updated_at": now},
+                messages=[],
+            )
         await uow.commit()
     reserved = time.perf_counter()
-    async with database.unit_of_work() as uow:
-        await quotas.settle(uow, lease, make_call(cost_usd=Decimal("0.0001")), now=utc_now())
+    end = MessageEnd(message_id=message_id, values={"status": "completed"}, attempts=[])
+    call = make_call(cost_usd=Decimal("0.0001"))
+    async with database.statement_by_statement() as uow:
+        assert await quotas.settle_at_once(uow, lease, call, end=end, now=utc_now())
         await uow.commit()
     return reserved - started, time.perf_counter() - reserved
 
@@ -62,13 +69,14 @@ async def measure(name: str, settings: Settings, *, shared: bool) -> None:
         await services.auth.register(email=f"{n}{shared}@example.com", password="long enough", plan=PlanTier.ENTERPRISE)
         for n in range(1 if shared else CLIENTS)
     ]
+    talks = [await services.conversations.create(each.id) for each in people]
     quotas = QuotaService(settings=lambda: settings)
     times: list[tuple[float, float]] = []
 
     async def client(number: int) -> None:
-        user_id = people[number % len(people)].id
+        place = number % len(people)
         while time.perf_counter() < deadline:
-            times.append(await turn(services.database, quotas, user_id))
+            times.append(await turn(services.database, quotas, people[place].id, talks[place].id))
 
     started = time.perf_counter()
     deadline = started + SECONDS
