@@ -1,6 +1,7 @@
 """Plans, one's own subscription, and what one has used, over HTTP."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 
 from app.domain.plans import PlanTier
 from tests.conftest import Join, Serve
+from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import PASSWORD, Person
 from tests.support.served import ServedApp
 
@@ -152,3 +154,18 @@ async def log_in_again(person: Person) -> None:
     form = {"username": person.email, "password": PASSWORD}
     tokens = (await person.http.post("/api/v1/auth/login", data=form)).json()
     person.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+
+
+async def test_without_tracking_the_charts_are_empty_but_everything_is_charged(
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    app = await serve_app(usage_tracking_enabled=False)
+    person = await join_app(app)
+    await person.chat(await person.begin())
+
+    async with app.services.database.read_only() as uow:
+        assert await uow.ledger.get_days(person.user_id) == {}
+        (line,) = await uow.ledger.list_lines(person.user_id)
+    usage = await person.usage()
+    assert (usage["messages"]["used"], usage["messages"]["reserved"]) == (1, 0)
+    assert line.cost_usd == Decimal(str(usage["total_cost_usd"])) == Decimal(str(openrouter.bill()["total"])) > 0
