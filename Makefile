@@ -28,10 +28,14 @@ soak: setup ## the long tests: the app killed in mid-turn many times, rushes on 
 	CRASHES=20 QUESTIONS=300 EXAMPLES=100 $(BIN)/python -m pytest --timeout 1200 \
 	  tests/live/test_crash.py tests/live/test_last_messages.py tests/integration/test_interleavings.py
 
-bench: setup ## CPU of a turn, transactions of the quota, reading a stream
+bench: setup ## CPU of a turn, transactions of the quota, reading a stream, planning a cache
 	$(BIN)/python benchmarks/turns.py
 	$(BIN)/python benchmarks/quota_leases.py
 	$(BIN)/python benchmarks/read_chunk.py
+	$(BIN)/python benchmarks/plan_cache.py
+
+bench-cache: setup ## cost of prompts against the cheapest possible (CACHEBENCH=folder of the judge, CACHE_SEEDS=)
+	@CACHEBENCH="$(CACHEBENCH)" CACHE_SEEDS="$(CACHE_SEEDS)" $(BIN)/python benchmarks/cache_table.py
 
 check: setup ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
@@ -63,4 +67,4 @@ $(UV):
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help run test soak bench check format setup lock clean
+.PHONY: help run test soak bench bench-cache check format setup lock clean

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,11 @@ Place = tuple[int, int]
 _PRIME = (1 << 61) - 1
 _STEP = 0x1D2F_8A6E_4C3B_59D7 % _PRIME
 _REMEMBERED_TEXTS = 50_000
+_ROLES = {"system": 2, "developer": 3, "user": 4, "assistant": 5, "tool": 6}
+_WHOLE: tuple[dict[str, Any], ...] = ({},)
+"""Stands for the one part of a message whose content is plain text: vendors hash it like a part of its own."""
+SYSTEM_ROLES = ("system", "developer")
+Wire = Mapping[str, Any]
 
 
 @dataclass(slots=True)
@@ -33,19 +38,25 @@ class PromptBlocks:
     """Identity of everything up to and including the block: the same in every process."""
     marks: dict[int, str] = field(default_factory=dict)
     """By block: the lifetime of a mark that the client set."""
+    turns: int = 0
+    """How many messages of the person are in it."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    @property
-    def turns(self) -> int:
-        """How many messages of the person are in it."""
-        last, count = None, 0
-        for role, (message, _) in zip(self.roles, self.places, strict=True):
-            if role == "user" and message != last:
-                count += 1
-                last = message
-        return count
+    def add(self, identity: int, count: int, kind: Kind, role: str, place: Place, mark: Any) -> None:
+        """One block more at the end."""
+        before, total = (self.prefixes[-1], self.ends[-1]) if self.ends else (0, 0)
+        if role == "user" and not (total and self.places[-1][0] == place[0]):
+            self.turns += 1
+        if mark is not None:
+            self.marks[len(self.tokens)] = _ttl_of(mark)
+        self.kinds.append(kind)
+        self.roles.append(role)
+        self.places.append(place)
+        self.tokens.append(count)
+        self.ends.append(count + total)
+        self.prefixes.append((before * _STEP + identity + 1) % _PRIME)
 
 
 class BlockReader:
@@ -56,62 +67,41 @@ class BlockReader:
 
     def read(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[Wire],
         *,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Wire] = (),
         kinds: Sequence[Sequence[Kind]] | None = None,
         tokens: Sequence[Sequence[int]] | None = None,
         tools_tokens: int | None = None,
     ) -> PromptBlocks:
         """`kinds` and `tokens`: by message and part, where the caller knows them better than their looks tell."""
         blocks = PromptBlocks()
-        prefix = total = 0
-        newest = _newest_question(messages)
-
-        def add(content: str, kind: Kind, role: str, place: Place, count: int | None, framing: int, mark: Any) -> None:
-            nonlocal prefix, total
-            identity, estimate = self._measure(content)
-            length = estimate + framing if count is None else count
-            prefix = (prefix * _STEP + identity + 1) % _PRIME
-            total += length
-            if mark is not None:
-                blocks.marks[len(blocks.tokens)] = _ttl_of(mark)
-            blocks.kinds.append(kind)
-            blocks.roles.append(role)
-            blocks.places.append(place)
-            blocks.tokens.append(length)
-            blocks.ends.append(total)
-            blocks.prefixes.append(prefix)
-
         for index, tool in enumerate(tools):
-            share = None if tools_tokens is None else tools_tokens // len(tools)
-            add(_canonical(tool), "tools", "tools", (-1, index), share, 0, tool.get("cache_control"))
-        # System messages come first in what the vendor hashes, wherever they stand.
-        order = sorted(range(len(messages)), key=lambda at: messages[at]["role"] not in ("system", "developer"))
-        for at in order:
+            identity, estimate = self._measure(_canonical(tool))
+            count = estimate if tools_tokens is None else tools_tokens // len(tools)
+            blocks.add(identity, count, "tools", "tools", (-1, index), tool.get("cache_control"))
+        newest = _newest_question(messages)
+        for at in _system_first(messages):
             message = messages[at]
             role, content = message["role"], message.get("content")
-            framing = TOKENS_PER_MESSAGE
-            calls = message.get("tool_calls")
-            head = role + (_canonical(calls) if calls else "") + (message.get("tool_call_id") or "") + "\0"
-            kind: Kind = (
-                "system"
-                if role in ("system", "developer")
-                else "user"
-                if at == newest and role == "user"
-                else "history"
-            )
-            if isinstance(content, str) or not content:
-                count = tokens[at][0] if tokens else None
-                add(head + (content or ""), kinds[at][0] if kinds else kind, role, (at, 0), count, framing, None)
-                continue
-            for number, part in enumerate(content):
-                text = part.get("text")
-                said = text if text is not None else _canonical(part)
-                count = tokens[at][number] if tokens else None
-                own = kinds[at][number] if kinds else kind
-                add(head + said, own, role, (at, number), count, framing, part.get("cache_control"))
-                head, framing = "", 0
+            usual: Kind = "system" if role in SYSTEM_ROLES else "user" if at == newest else "history"
+            head, framing = _ROLES.get(role, 1), TOKENS_PER_MESSAGE
+            if "tool_calls" in message or "tool_call_id" in message:
+                calls, count = self._measure(_canonical([message.get("tool_calls"), message.get("tool_call_id")]))
+                head, framing = head + calls, framing + count
+            parts = _WHOLE if isinstance(content, str) or not content else content
+            for number, part in enumerate(parts):
+                said = (content or "") if parts is _WHOLE else part.get("text")
+                identity, estimate = self._measure(_canonical(part) if said is None else said)
+                blocks.add(
+                    identity + head,
+                    estimate + framing if tokens is None else tokens[at][number],
+                    usual if kinds is None else kinds[at][number],
+                    role,
+                    (at, number),
+                    part.get("cache_control"),
+                )
+                head = framing = 0
         return blocks
 
     def _measure(self, content: str) -> tuple[int, int]:
@@ -124,6 +114,14 @@ class BlockReader:
             digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
             known = self._known[key] = (int.from_bytes(digest, "big"), estimate_tokens(content))
         return known
+
+
+def _system_first(messages: Sequence[Wire]) -> Iterable[int]:
+    """The order in which vendors hash: system messages come first, wherever they stand."""
+    is_system = [message["role"] in SYSTEM_ROLES for message in messages]
+    if not any(is_system[1:]):
+        return range(len(messages))
+    return sorted(range(len(messages)), key=lambda at: not is_system[at])
 
 
 def _newest_question(messages: Sequence[Mapping[str, Any]]) -> int:

@@ -1,12 +1,21 @@
-"""Learns how soon a prefix is asked for again: chances within 5, 30 and 60 minutes, by key."""
+"""Learns how soon something is asked for again: chances within 5, 30 and 60 minutes, from whatever is known of it.
 
+A chance is the logistic function of a sum of effects, one for each feature (the stage of the conversation, its route,
+its person). An effect is known by mean and variance, and every outcome moves the uncertain ones most: a Kalman filter
+with a diagonal covariance. New features begin with a prior, so the first request is planned already.
+"""
+
+import math
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 HORIZONS = (300.0, 1_800.0, 3_600.0)
 """Seconds. What comes later than the last one finds every cache empty."""
 NEVER = len(HORIZONS)
+LEAST_VARIANCE = 2e-3
+"""An effect never becomes surer than this: habits change."""
 
 Key = Hashable
 K = TypeVar("K", bound=Hashable)
@@ -17,17 +26,10 @@ Chances = tuple[float, float, float]
 
 def bucket_of(gap: float) -> int:
     """Which horizon a gap of so many seconds falls into; `NEVER` beyond the last."""
-    return next((index for index, horizon in enumerate(HORIZONS) if gap <= horizon), NEVER)
-
-
-class Tally:
-    """How often something was at stake, and how often it happened, for each horizon."""
-
-    __slots__ = ("happened", "stake")
-
-    def __init__(self) -> None:
-        self.stake = [0.0] * len(HORIZONS)
-        self.happened = [0.0] * len(HORIZONS)
+    for index, horizon in enumerate(HORIZONS):
+        if gap <= horizon:
+            return index
+    return NEVER
 
 
 class Bounded(OrderedDict[K, V], Generic[K, V]):
@@ -51,27 +53,37 @@ class Bounded(OrderedDict[K, V], Generic[K, V]):
             self.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that is known of what was used; `means` are its effects in log-odds before any sighting."""
+
+    key: Key
+    variance: float
+    means: Chances = (0.0, 0.0, 0.0)
+
+
 class Wait:
-    """A prefix was used at `since`; `gap` is told when it is used again."""
+    """Something was used at `since`; `gap` is told when it is used again."""
 
-    __slots__ = ("gap", "keys", "since")
+    __slots__ = ("features", "gap", "since")
 
-    def __init__(self, since: float, keys: Sequence[Key]) -> None:
+    def __init__(self, since: float, features: Sequence[Feature]) -> None:
         self.since = since
-        self.keys = keys
+        self.features = features
         self.gap: float | None = None
 
 
 class Rhythm:
-    """Tallies by key. An outcome counts only once its horizon has passed: early returns would count too much."""
+    """Effects by feature. An outcome counts only once its horizon has passed: early returns would count too much."""
 
-    def __init__(self, *, most_keys: int = 20_000, most_waits: int = 50_000) -> None:
-        self.tallies: Bounded[Key, Tally] = Bounded(most_keys)
+    def __init__(self, *, most_features: int = 20_000, most_waits: int = 50_000) -> None:
+        self.effects: Bounded[Key, list[list[float]]] = Bounded(most_features)
+        """By feature: the means, then the variances, for each horizon."""
         self._waits: list[deque[Wait]] = [deque(maxlen=most_waits) for _ in HORIZONS]
 
-    def begin(self, now: float, keys: Sequence[Key]) -> Wait:
+    def begin(self, now: float, features: Sequence[Feature]) -> Wait:
         """Wait for the next use; the caller sets `gap` on the returned wait when it comes."""
-        wait = Wait(now, keys)
+        wait = Wait(now, features)
         self._waits[0].append(wait)
         return wait
 
@@ -81,28 +93,48 @@ class Rhythm:
             while waits and waits[0].since + horizon < now:
                 wait = waits.popleft()
                 came = wait.gap is not None and wait.gap <= horizon
-                for key in wait.keys:
-                    self._count(key, index, came)
+                self._count(wait.features, index, came)
                 if not came and index + 1 < len(HORIZONS):
                     self._waits[index + 1].append(wait)
 
-    def chances(self, keys: Iterable[Key], prior: Chances, weights: Sequence[float]) -> Chances:
-        """Estimates from the coarsest key to the finest: each leans on the one before as on so many sightings."""
-        first, second, third = prior
-        for key, weight in zip(keys, weights, strict=True):
-            tally = self.tallies.get(key)
-            if tally is None:
-                continue
-            stake, happened = tally.stake, tally.happened
-            first = (happened[0] + weight * first) / (stake[0] + weight)
-            second = (happened[1] + weight * second) / (stake[1] + weight)
-            third = (happened[2] + weight * third) / (stake[2] + weight)
-        return first, second, third
+    def chances(self, features: Sequence[Feature]) -> Chances:
+        """Estimates for something with these features."""
+        first = second = third = 0.0
+        for feature in features:
+            effect = self.effects.get(feature.key)
+            means = feature.means if effect is None else effect[0]
+            first += means[0]
+            second += means[1]
+            third += means[2]
+        return logistic(first), logistic(second), logistic(third)
 
-    def _count(self, key: Key, index: int, came: bool) -> None:
-        tally = self.tallies.touch(key)
-        if tally is None:
-            tally = Tally()
-            self.tallies.put(key, tally)
-        tally.stake[index] += 1.0
-        tally.happened[index] += came
+    def mean(self, key: Key) -> Sequence[float] | None:
+        """What was learned of one feature, in log-odds; None for a feature not seen yet."""
+        effect = self.effects.get(key)
+        return None if effect is None else effect[0]
+
+    def _count(self, features: Sequence[Feature], index: int, came: bool) -> None:
+        effects = [self._effect(feature) for feature in features]
+        chance = logistic(sum(effect[0][index] for effect in effects))
+        weight = chance * (1.0 - chance)
+        doubt = 1.0 + weight * sum(effect[1][index] for effect in effects)
+        for means, variances in effects:
+            variance = variances[index]
+            means[index] += variance * (came - chance) / doubt
+            variances[index] = max(LEAST_VARIANCE, variance - variance * variance * weight / doubt)
+
+    def _effect(self, feature: Feature) -> list[list[float]]:
+        effect = self.effects.touch(feature.key)
+        if effect is None:
+            effect = [list(feature.means), [feature.variance] * len(HORIZONS)]
+            self.effects.put(feature.key, effect)
+        return effect
+
+
+def logistic(odds: float) -> float:
+    """The chance whose log-odds these are."""
+    return 1.0 / (1.0 + math.exp(-odds)) if odds > -30.0 else 0.0
+
+
+def log_odds(chance: float) -> float:
+    return math.log(chance / (1.0 - chance))

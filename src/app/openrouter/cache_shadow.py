@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 from app.openrouter.cache_rhythm import Bounded
 
-READABLE_AFTER = 1.0
-"""Seconds until an entry can be read: the writing answer must have begun."""
-
-Entry = tuple[float, float, float]
-"""Seconds it lives after a use, when it ends, since when it can be read."""
+Entry = tuple[float, float]
+"""Seconds it lives after a use, and when it ends."""
 Mark = tuple[int, float]
 """Block and lifetime in seconds."""
 
@@ -32,20 +29,16 @@ class Shadow:
         entries = self._entries
         for block in range(len(prefixes) - 1, -1, -1):
             entry = entries.get((model, prefixes[block]))
-            if entry is not None and entry[2] <= now <= entry[1]:
+            if entry is not None and now <= entry[1]:
                 return Live(block, entry[0])
         return None
-
-    def is_live(self, model: str, prefix: int, now: float) -> bool:
-        entry = self._entries.get((model, prefix))
-        return entry is not None and now <= entry[1]
 
     def drop(self, model: str, prefix: int) -> None:
         self._entries.pop((model, prefix), None)
 
     def note(self, model: str, prefix: int, seconds: float, now: float) -> None:
         """An entry that the vendor has shown to be there."""
-        self._entries.put((model, prefix), (seconds, now + seconds, now))
+        self._entries.put((model, prefix), (seconds, now + seconds))
 
     def replay(self, model: str, prefixes: list[int], marks: list[Mark], hit: Live | None, now: float) -> None:
         """What a request with these marks leaves behind; `hit` is the prefix it read.
@@ -55,16 +48,11 @@ class Shadow:
         entries = self._entries
         most = hit.seconds if hit is not None else float("inf")
         if hit is not None:
-            key = (model, prefixes[hit.block])
-            entry = entries.get(key)
-            entries.put(key, (hit.seconds, now + hit.seconds, min(now, entry[2]) if entry else now))
+            entries.put((model, prefixes[hit.block]), (hit.seconds, now + hit.seconds))
         for block, seconds in marks:
             key = (model, prefixes[block])
             entry = entries.get(key)
-            alive = entry is not None and now <= entry[1]
             lasts = min(seconds, most)
-            since = now + READABLE_AFTER
-            if entry is not None and alive:
+            if entry is not None and now <= entry[1]:
                 lasts = entry[0] if hit is not None and block <= hit.block else max(lasts, entry[0])
-                since = min(since, entry[2])
-            entries.put(key, (lasts, now + lasts, since))
+            entries.put(key, (lasts, now + lasts))

@@ -54,6 +54,29 @@ def step(
     return tuple(out)
 
 
+def growth_step(
+    rules: CacheRules,
+    lives: Sequence[Sequence[bool]],
+    weights: Sequence[float],
+    later: Sequence[Costs],
+    growth: Sequence[Sequence[float]],
+) -> tuple[float, float, float]:
+    """Expected cost of all tokens that will yet be added, one a request: behind nothing, a short life, a long life.
+
+    Behind a prefix that lives shortly nothing can be written for long until it has lapsed; behind nothing what is added
+    is written as all before it is.
+    """
+    nothing_total = short_total = long_total = 0.0
+    brief, lasting = rules.lifetimes[0].write, rules.lifetimes[-1].write
+    for weight, value, after, lasts in zip(weights, later, growth, lives[1], strict=True):
+        plain, short, long = 1.0 + value[0], brief + value[1], lasting + value[-1]
+        anew = min(plain + after[0], short + after[1], long + after[2])
+        nothing_total += weight * anew
+        short_total += weight * (min(plain, short) + after[1] if lasts else anew)
+        long_total += weight * min(plain + after[2], short + after[1], long + after[2])
+    return nothing_total, short_total, long_total
+
+
 def steady(
     rules: CacheRules, lives: Sequence[Sequence[bool]], chances: Chances, hold: float, *, rounds: int = 12
 ) -> Costs:

@@ -6,8 +6,8 @@ from enum import StrEnum
 from fractions import Fraction
 
 from app.openrouter.cache_blocks import PromptBlocks
+from app.openrouter.cache_features import head_of
 from app.openrouter.cache_marks import Breakpoint
-from app.openrouter.cache_memory import head_of
 from app.openrouter.cache_prints import CachedCall, common_part
 from app.openrouter.cache_rules import CacheRules
 from app.openrouter.cache_warmth import life_of_common

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from app.openrouter.cache_blocks import PromptBlocks
+from app.openrouter.cache_features import head_of
 from app.openrouter.cache_marks import Breakpoint
-from app.openrouter.cache_memory import head_of
 from app.openrouter.cache_rules import CacheRules
 from app.openrouter.pricing import PriceList, estimate_cost
 from app.openrouter.types import Usage

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.openrouter.cache_blocks import BlockReader, Kind, PromptBlocks
+from app.openrouter.cache_features import head_of
 from app.openrouter.cache_marks import Breakpoint, with_clients_marks, write_marks
-from app.openrouter.cache_memory import CacheMemory, CacheTicket, CacheUsage, head_of
+from app.openrouter.cache_memory import Ask, CacheMemory, CacheTicket, CacheUsage
 from app.openrouter.cache_placement import NOWHERE, cheapest_cut
 from app.openrouter.cache_rules import CacheRules, cache_rules
 from app.openrouter.cache_shadow import Live
@@ -33,7 +34,7 @@ EXPLICIT = {"mode": "explicit"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """`min_tokens` is a floor on top of the model's own minimum: shorter prefixes stay unmarked."""
+    """`min_tokens` (estimated) is a floor on top of the model's own minimum: shorter prefixes stay unmarked."""
 
     strategy: CacheStrategy = "auto"
     min_tokens: int = 0
@@ -64,6 +65,7 @@ class CachePlanner:
         self.memory = CacheMemory()
         self._reader = BlockReader()
         self._worth = Worth(self.memory)
+        self._known_rules: dict[str, tuple[ModelProfile | None, CacheRules]] = {}
 
     def plan(
         self,
@@ -81,30 +83,46 @@ class CachePlanner:
         policy: CachePolicy | None = None,
     ) -> CachePlan:
         """Where to mark a prompt. `kinds` and `tokens` are by message and part; left out, both are guessed."""
-        policy = policy or CachePolicy()
-        rules = cache_rules(model, profile)
         blocks = self._reader.read(messages, tools=tools or (), kinds=kinds, tokens=tokens, tools_tokens=tools_tokens)
-        self.memory.rhythm.settle(now)
-        live = self.memory.shadow.deepest(model, blocks.prefixes, now) if rules.takes_marks else None
-        points = self._points(blocks, model, rules, policy, live, conversation, now)
-        marked, marked_tools = write_marks(
-            messages, tools, blocks, [point for point in points if point.block not in blocks.marks]
+        ticket = self.decide(
+            blocks, model, now=now, profile=profile, conversation=conversation, user=user, policy=policy
         )
-        is_told = rules.mechanism == "breakpoints" and policy.strategy != "off"
+        own = [point for point in ticket.breakpoints if point.block not in blocks.marks]
+        marked, marked_tools = write_marks(messages, tools, blocks, own) if own else (messages, tools)
+        is_told = ticket.rules.mechanism == "breakpoints" and (policy is None or policy.strategy != "off")
         return CachePlan(
             messages=marked,
             tools=marked_tools,
             prompt_cache_options=EXPLICIT if is_told else None,
-            ticket=CacheTicket(
-                model=model,
-                rules=rules,
-                blocks=blocks,
-                breakpoints=points,
-                live=live,
-                conversation=conversation,
-                user=user,
-                now=now,
-            ),
+            ticket=ticket,
+        )
+
+    def decide(
+        self,
+        blocks: PromptBlocks,
+        model: str,
+        *,
+        now: float,
+        profile: ModelProfile | None = None,
+        conversation: str | None = None,
+        user: str | None = None,
+        policy: CachePolicy | None = None,
+    ) -> CacheTicket:
+        """Where to mark a prompt that was cut into blocks."""
+        policy = policy or CachePolicy()
+        rules = self._rules(model, profile)
+        self.memory.rhythm.settle(now)
+        live = self.memory.shadow.deepest(model, blocks.prefixes, now) if rules.takes_marks else None
+        ask = Ask(model=model, rules=rules, blocks=blocks, live=live, conversation=conversation, user=user, now=now)
+        return CacheTicket(
+            model=model,
+            rules=rules,
+            blocks=blocks,
+            live=live,
+            conversation=conversation,
+            user=user,
+            now=now,
+            breakpoints=self._points(ask, policy),
         )
 
     def observe(self, ticket: CacheTicket, usage: CacheUsage) -> None:
@@ -118,46 +136,35 @@ class CachePlanner:
             if point.ttl in seconds:
                 self.memory.shadow.note(ticket.model, ticket.blocks.prefixes[point.block], seconds[point.ttl], now)
 
-    def _points(
-        self,
-        blocks: PromptBlocks,
-        model: str,
-        rules: CacheRules,
-        policy: CachePolicy,
-        live: Live | None,
-        conversation: str | None,
-        now: float,
-    ) -> tuple[Breakpoint, ...]:
+    def _rules(self, model: str, profile: ModelProfile | None) -> CacheRules:
+        known = self._known_rules.get(model)
+        if known is None or known[0] is not profile:
+            known = self._known_rules[model] = (profile, cache_rules(model, profile))
+        return known[1]
+
+    def _points(self, ask: Ask, policy: CachePolicy) -> tuple[Breakpoint, ...]:
+        blocks, rules = ask.blocks, ask.rules
         if not rules.takes_marks or policy.strategy == "off":
             return tuple(Breakpoint(block, ttl) for block, ttl in sorted(blocks.marks.items()))
-        floor = max(rules.min_tokens, policy.min_tokens)
+        # The model's minimum is in tokens as it counts them, the setting's in our estimates.
+        minimum = max(rules.min_tokens, self.memory.minimum.of(ask.model, ask.now))
+        floor = max(policy.min_tokens, minimum / self.memory.length(ask.model))
         first = next((at for at, end in enumerate(blocks.ends) if end >= floor), None)
         if first is None:
             planned: list[Breakpoint] = []
         elif policy.strategy == "auto":
-            planned = self._cheapest(blocks, model, rules, live, conversation, now, first)
+            planned = self._cheapest(ask, first)
         else:
             planned = _fixed(blocks, rules, policy.strategy, first)
         return with_clients_marks(planned, blocks.marks, rules) if blocks.marks else tuple(planned)
 
-    def _cheapest(
-        self,
-        blocks: PromptBlocks,
-        model: str,
-        rules: CacheRules,
-        live: Live | None,
-        conversation: str | None,
-        now: float,
-        first: int,
-    ) -> list[Breakpoint]:
-        values = self._worth.of_blocks(blocks, model, rules, conversation, now, first)
-        lifetimes = rules.lifetimes
-        longest = len(lifetimes)
+    def _cheapest(self, ask: Ask, first: int) -> list[Breakpoint]:
+        rules, live = ask.rules, ask.live
+        lifetimes, longest = rules.lifetimes, len(rules.lifetimes)
         live_at = live.block if live else NOWHERE
-        live_state = next(
-            (at for at, each in enumerate(lifetimes, 1) if live and each.seconds == live.seconds), longest
-        )
-        cut = cheapest_cut(rules, blocks.tokens, values, first, live_at, live_state)
+        live_state = _state_of(live, rules)
+        values, ahead = self._worth.of_blocks(ask, first, live_at)
+        cut = cheapest_cut(rules, ask.blocks.tokens, values, first, live_at, live_state, ahead)
         states: dict[int, int] = {}
         if cut.end > live_at:
             states[cut.end] = longest if cut.long_end == cut.end else 1
@@ -166,7 +173,7 @@ class CachePlanner:
         if live is not None:
             states[live_at] = live_state
         # What is left of the marks costs nothing: ends of what others share, and where an edited question would begin.
-        for at in self._spare(blocks, model, first, cut.end):
+        for at in self._spare(ask, first, cut.end):
             if len(states) >= rules.max_marks:
                 break
             states.setdefault(at, longest if at <= cut.long_end else 1)
@@ -176,15 +183,22 @@ class CachePlanner:
             points.append(Breakpoint(at, lifetimes[state - 1].ttl))
         return points[::-1]
 
-    def _spare(self, blocks: PromptBlocks, model: str, first: int, end: int) -> list[int]:
+    def _spare(self, ask: Ask, first: int, end: int) -> list[int]:
+        blocks, prefixes = ask.blocks, self.memory.prefixes
         spare = []
         for at in range(min(head_of(blocks), end) - 1, first - 1, -1):
-            state = self.memory.prefixes.get((model, blocks.prefixes[at]))
+            state = prefixes.get((ask.model, blocks.prefixes[at]))
             if state is None or state.is_shared:
                 spare.append(at)
         newest = blocks.places[-1][0]
         before = next((at for at in range(len(blocks) - 1, -1, -1) if blocks.places[at][0] < newest), NOWHERE)
         return [*spare, before] if first <= before < end else spare
+
+
+def _state_of(live: Live | None, rules: CacheRules) -> int:
+    """Which of the lifetimes, counted from 1, a prefix has; the longest where there is none."""
+    longest = len(rules.lifetimes)
+    return next((at for at, each in enumerate(rules.lifetimes, 1) if live and each.seconds == live.seconds), longest)
 
 
 def _fixed(blocks: PromptBlocks, rules: CacheRules, strategy: CacheStrategy, first: int) -> list[Breakpoint]:
