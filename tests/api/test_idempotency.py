@@ -145,4 +145,5 @@ async def test_a_request_whose_process_died_can_be_sent_again_under_its_key(
     dead.cancel()
 
     assert answer.status_code == 200
+    assert len(openrouter.requests(session_id=conversation_id)) == 2, "asked anew, not waited for"
     assert (await person.usage())["messages"]["reserved"] == 0
