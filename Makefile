@@ -24,9 +24,10 @@ run: setup ## run the product: the app on http://127.0.0.1:8000 (PORT=, DATA_DIR
 test: setup ## run every test
 	$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
-soak: setup ## the long tests: the app killed in mid-turn many times, rushes on four processes, histories of leases
-	CRASHES=20 QUESTIONS=300 EXAMPLES=100 $(BIN)/python -m pytest --timeout 1200 \
-	  tests/live/test_crash.py tests/live/test_last_messages.py tests/integration/test_interleavings.py
+soak: setup ## the long tests: processes killed and stopped in mid-turn, lost connections, rushes, histories of leases
+	CRASHES=20 KILLED_STREAMS=50 STOPPED_STREAMS=200 STREAMS=100 DISCONNECTS=10 QUESTIONS=300 EXAMPLES=100 \
+	  $(BIN)/python -m pytest --timeout 1200 tests/live/test_crash.py tests/live/test_shutdown.py \
+	  tests/live/test_answers_across_processes.py tests/live/test_last_messages.py tests/integration/test_interleavings.py
 
 bench: setup ## CPU of a turn, transactions of the quota, reading a stream, planning a cache
 	$(BIN)/python benchmarks/turns.py

@@ -6,19 +6,24 @@ from uuid import uuid4
 
 import pytest
 
-from app.coordination.shared_store import SharedStore
+from app.coordination.shared_store import MAX_CONNECTIONS, TIMEOUT_SECONDS, SharedStore
 from app.coordination.streams import Entry, SharedStreams
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def streams(redis_url: str) -> AsyncIterator[SharedStreams]:
+async def store(redis_url: str) -> AsyncIterator[SharedStore]:
     store = SharedStore(redis_url)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def streams(store: SharedStore) -> AsyncIterator[SharedStreams]:
     streams = SharedStreams(store)
     yield streams
     await streams.aclose()
-    await store.aclose()
 
 
 def entries(first: int, last: int) -> list[Entry]:
@@ -60,3 +65,12 @@ async def test_one_stream_that_cannot_be_received_does_not_silence_the_others(st
             await asyncio.sleep(0.01)
 
     assert heard == entries(1, 2)
+
+
+async def test_a_rush_is_no_fault_of_the_server(store: SharedStore) -> None:
+    """The last of these wait for a connection longer than the server may take to answer."""
+    wait = ("XREAD", "BLOCK", 400, "STREAMS", uuid4().hex, "$")
+    rounds = int(TIMEOUT_SECONDS / 0.4) + 2
+    answers = await asyncio.gather(*(store.command(*wait) for _ in range(rounds * MAX_CONNECTIONS)))
+
+    assert None not in answers

@@ -31,6 +31,8 @@ class SharedStore:
         self._client = Valkey.from_pool(pool)
         self._scripts: dict[str, Callable[..., Awaitable[Any]]] = {}
         self._errors = (ValkeyError, OSError, TimeoutError)
+        # A queue of our own before the pool: its waiting ends with an error, and a rush is no fault of the server's.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
         self._clock = clock
         self._paused_until = 0.0
         self._errands: set[asyncio.Task[Any]] = set()
@@ -57,12 +59,13 @@ class SharedStore:
         await self._client.aclose()
 
     async def _ask(self, question: Callable[..., Awaitable[Any]], *words: Word, **named: Any) -> Any | None:
-        if self._clock() < self._paused_until:
-            return None
-        try:
-            return await question(*words, **named)
-        except self._errors as error:
-            self._paused_until = self._clock() + PAUSE_SECONDS
-            # Never the error's own text: it may hold what the URL holds.
-            log.warning("coordination.unavailable", kind=type(error).__name__, retry_in_seconds=PAUSE_SECONDS)
-            return None
+        async with self._turns:
+            if self._clock() < self._paused_until:
+                return None
+            try:
+                return await question(*words, **named)
+            except self._errors as error:
+                self._paused_until = self._clock() + PAUSE_SECONDS
+                # Never the error's own text: it may hold what the URL holds.
+                log.warning("coordination.unavailable", kind=type(error).__name__, retry_in_seconds=PAUSE_SECONDS)
+                return None

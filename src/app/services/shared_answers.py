@@ -18,6 +18,8 @@ READERS_PREFIX = "wisqu:readers:1:"
 STOPS_KEY = "wisqu:stops:1"
 MARGIN_SECONDS = 60.0
 """How long a log outlives the longest answer, should its process die."""
+GATHER_SECONDS = 0.05
+"""How long events gather before more of an answer is written: each write costs as much as many events."""
 AGAIN_SECONDS = 1.0
 """Before what the server did not take is offered to it again."""
 PRESENCE_SECONDS = 15
@@ -138,6 +140,8 @@ class SharedAnswers:
                     written = await self._write(streams, answer, batch)
                     if written is None or written < batch[-1].sequence:
                         break  # given up; or the server has lost what it had: once more from there
+                    if not answer.is_closed:
+                        await asyncio.sleep(GATHER_SECONDS)
 
     async def _write(self, streams: SharedStreams, answer: AnswerLog, batch: list[LoggedEvent]) -> int | None:
         """The newest event the server has; ``None`` when it was away until the log had to be forgotten here too."""
