@@ -116,6 +116,16 @@ async def test_without_a_model_the_first_words_stay(serve_app: Serve, join_app: 
     assert await title_of(person, conversation_id) == QUESTION
 
 
+async def test_a_refusal_is_no_title(person: Person, app: ServedApp, openrouter: EmulatorProcess) -> None:
+    conversation_id = await person.begin()
+    openrouter.fault("refusal", model=app.services.settings.llm_title_model)
+    await person.chat(conversation_id, "What is patience?")
+    await app.services.follow_ups.drain(10)
+
+    assert len(title_calls(openrouter)) == 1
+    assert await title_of(person, conversation_id) == "What is patience?"
+
+
 async def test_a_conversation_without_an_answer_gets_none(
     app: ServedApp, person: Person, openrouter: EmulatorProcess
 ) -> None:

@@ -224,6 +224,25 @@ class TestSummarised:
         (line,) = await rows(app, person, UsageEvent)
         assert line.kind == "summary"
 
+    async def test_where_a_long_system_prompt_leaves_no_room_none_is_made(
+        self, app: ServedApp, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        person = await join_app(app)
+        preset = {"name": "Long", "slug": "long", "model": "openai/gpt-4o-mini", "system_prompt": "Be kind. " * 1_200}
+        preset_id = (await person.http.post("/api/v1/presets", json=preset)).json()["id"]
+        await turns(app, person, await person.begin(), 4, preset_id=preset_id)
+
+        assert len(completions(openrouter)) == 4  # a summary of a few tokens would say nothing
+
+    async def test_a_refusal_is_no_summary(self, app: ServedApp, join_app: Join, openrouter: EmulatorProcess) -> None:
+        person = await join_app(app)
+        ids = await add_branch(app.services.database, person.user_id, await person.begin(), messages=40, tokens_each=70)
+        openrouter.fault("refusal")
+        await app.services.follow_ups._summaries.make_if_due(person.user_id, ids[-1], Room(2_800, 100))
+
+        assert "summary" not in {each.role for each in await rows(app, person, Message)}
+        assert [each.kind for each in await rows(app, person, UsageEvent)] == ["summary"]
+
     async def test_a_short_conversation_is_never_summarised(
         self, app: ServedApp, join_app: Join, openrouter: EmulatorProcess
     ) -> None:

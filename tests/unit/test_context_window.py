@@ -77,6 +77,19 @@ class TestFitHistory:
     def test_without_room_nothing_goes_along(self) -> None:
         assert fit(make_branch(100, 100), free=150) == FittedHistory([], left_out=2)
 
+    def test_where_there_is_no_room_cutting_is_no_work_either(self) -> None:
+        counted = []
+
+        def counting(message: WireMessage) -> int:
+            counted.append(message)
+            return len(message["content"])
+
+        branch = make_branch(*[1_000] * 20)
+        fitted = fit_history(branch, Room(tokens=0, messages=100), free=2_500, tokens_of=counting)
+
+        assert (len(fitted.messages), fitted.left_out) == (2, 18)
+        assert len(counted) < 20 * 20
+
     def test_too_many_messages_are_cut_too(self) -> None:
         fitted = fit(make_branch(*[1] * 14), room=Room(tokens=1_000, messages=8))
 

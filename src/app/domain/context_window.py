@@ -122,9 +122,9 @@ def _newest(
     while said[-1].depth + 1 - first_depth - skipped > room.messages:
         skipped += room.message_step
     kept = [each for each in said if each.depth - first_depth >= skipped]
-    cut = (kept[0].tokens_before - first_token) // room.step * room.step if kept else 0
     while kept and _sum(select_history(kept), tokens_of) > free:
-        cut += room.step
+        # The next step that leaves anything out at all: a small room has more of them than there are messages.
+        cut = ((kept[0].tokens_before - first_token) // room.step + 1) * room.step
         starts = (at for at, each in enumerate(kept) if each.role == "user" and each.tokens_before - first_token >= cut)
         kept = kept[next(starts, len(kept)) :]
     return kept

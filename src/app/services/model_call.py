@@ -143,6 +143,11 @@ class ChatResult:
     completion: Completion = field(repr=False)
 
     @property
+    def answer(self) -> str:
+        """What was asked for: empty when the model refused, where :attr:`content` holds what it had to say instead."""
+        return "" if self.completion.refusal else self.completion.content
+
+    @property
     def total_cost_usd(self) -> Decimal | None:
         """What OpenRouter billed for the answer."""
         return self.usage.cost

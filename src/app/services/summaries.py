@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 SUMMARY_SHARE = 8
 """A summary takes at most this part of the room (one eighth), and at most ``LONGEST`` tokens."""
 LONGEST = 1_024
+SHORTEST = 40
+"""Tokens. Where a summary may take no more than this, it could not say anything, and none is made."""
 READ_AT_MOST = 2_000
 """Messages. Older ones that were never summarised are left out."""
 UNKNOWN_WINDOW = 16_000
@@ -57,6 +59,9 @@ class Summaries:
 
     async def make_if_due(self, user_id: UUID, message_id: UUID, room: Room) -> None:
         """Summarise the branch that ends with this answer, if it nearly fills the room."""
+        max_tokens = min(LONGEST, room.tokens // SUMMARY_SHARE)
+        if max_tokens < SHORTEST:
+            return
         capacity = self._capacity()
         reach = Reach(messages=READ_AT_MOST, tokens=capacity + room.tokens, whole=-1)
         async with self._database.read_only() as uow:
@@ -68,12 +73,12 @@ class Summaries:
         )
         if not covered:
             return
-        result = await self._ask(user_id, covered, min(LONGEST, max(1, room.tokens // SUMMARY_SHARE)))
-        if result is not None and result.content.strip():
+        result = await self._ask(user_id, covered, max_tokens)
+        if result is not None and result.answer.strip():
             await self._keep(user_id, branch.conversation_id, covered[-1], result)
 
     async def _ask(self, user_id: UUID, covered: Sequence[Said], max_tokens: int) -> ChatResult | None:
-        instruction = INSTRUCTION.format(words=max(20, max_tokens // 2))
+        instruction = INSTRUCTION.format(words=max_tokens // 2)
         return await self._calls.ask(
             user_id,
             SideCallAsk(
@@ -101,7 +106,7 @@ class Summaries:
             "parent_id": last.id,
             "role": "summary",
             "status": "completed",
-            "content": storable(result.content),
+            "content": storable(result.answer),
             "created_at": now,
             "completed_at": now,
             "is_provisional": False,

@@ -57,7 +57,7 @@ class Titles:
         if answer is None:
             return task.words
         await self._calls.close(uow, answer)
-        return (clean_title(answer.result.content) if answer.result else "") or task.words
+        return (clean_title(answer.result.answer) if answer.result else "") or task.words
 
     async def name_once(self, user_id: UUID, conversation_id: UUID) -> None:
         """Name a conversation that has been answered and has no title; whatever title a person gives meanwhile stays.
