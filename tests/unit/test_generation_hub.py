@@ -209,7 +209,8 @@ async def test_a_retelling_ends_with_its_last_reader() -> None:
     assert hub.find(USER, answer.message_id) is None
 
 
-async def test_uninterrupted_work_ends_before_the_cancellation_goes_on() -> None:
+@pytest.mark.parametrize("times", [1, 3])
+async def test_uninterrupted_work_ends_before_the_cancellation_goes_on(times: int) -> None:
     done = []
 
     async def work() -> None:
@@ -217,8 +218,9 @@ async def test_uninterrupted_work_ends_before_the_cancellation_goes_on() -> None
         done.append(True)
 
     task = asyncio.create_task(uninterrupted(work()))
-    await asyncio.sleep(0)
-    task.cancel()
+    for _ in range(times):
+        await asyncio.sleep(0)
+        task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [True]

@@ -16,13 +16,18 @@ PAUSES = (0.1, 0.5, 2.0, 5.0)
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` to its end even if this task is cancelled meanwhile; the cancellation is passed on afterwards."""
+    """Await ``work`` to its end however often this task is cancelled meanwhile; afterwards that is passed on, once."""
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    result = task.result()
+    if cancellation is not None:
+        raise cancellation
+    return result
 
 
 async def durably(close: Callable[[], Awaitable[T]]) -> T:

@@ -168,6 +168,8 @@ class ModelCall:
         self._planned = planned
         self._catalog = catalog
         self._learn = learn
+        self.result: ChatResult | None = None
+        """The whole answer, once it has come: also for whoever was cancelled before they could take it."""
 
     @property
     def planned(self) -> PlannedCompletion:
@@ -268,7 +270,7 @@ class ModelCall:
         model = completion.model or planned.route.requested
         self._learn(planned, model, usage)
         caching = self.caching
-        return ChatResult(
+        self.result = ChatResult(
             content=completion.content + (completion.refusal or ""),  # a refusal, too, is what the model had to say
             model=model,
             provider=completion.provider,
@@ -282,6 +284,7 @@ class ModelCall:
             caching=caching,
             completion=completion,
         )
+        return self.result
 
     def _told_as_ours(self, error: OpenRouterError) -> ModelCallFailed:
         log.warning("openrouter.failed", error_code=error.code, status=error.status, provider=error.provider)

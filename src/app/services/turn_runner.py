@@ -1,7 +1,7 @@
 """Runs an open turn: call (holds no connection), close (message, money and attempts in one commit)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from functools import partial
@@ -22,6 +22,7 @@ from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.chat_events import (
     Billing,
+    ChatEvent,
     ChatReply,
     MessageInterrupted,
     MessageStopped,
@@ -91,17 +92,23 @@ class TurnRunner:
             with self._leases.keep(turn.lease), self._checkpoints.keep(turn, shown):
                 result = await self._follow(turn, call, answer, shown)
         except ModelCallFailed as refusal:
-            ending = failed(turn, refusal)
-            await uninterrupted(durably(partial(self._close_failed, turn, call, refusal, shown.text, answer)))
             answer.refusal = refusal
-            answer.append(ending)
+            close = partial(self._close_failed, turn, call, refusal, shown.text, answer)
+            await self._end(answer, failed(turn, refusal), close)
         except asyncio.CancelledError:
-            if (reason := self._hub.stop_reason(answer)) is None:
-                await durably(partial(self._close_interrupted, turn, call, shown.text, answer))
-                answer.append(MessageInterrupted(message_id=turn.message_id))
+            reason = self._hub.stop_reason(answer)
+            if reason is not None:
+                _stay()
+            if call.result is not None:  # it was whole before anybody could cut it
+                await self._complete(turn, call.result, answer)
+            elif reason is not None:
+                ending = stopped(turn, call, shown.text, reason)
+                await self._end(answer, ending, partial(self._close_stopped, turn, call, ending, answer))
+            else:
+                close = partial(self._close_interrupted, turn, call, shown.text, answer)
+                await self._end(answer, MessageInterrupted(message_id=turn.message_id), close)
+            if reason is None:
                 raise
-            _stay()
-            await self._stop(turn, call, answer, shown, reason)
         else:
             await self._complete(turn, result, answer)
 
@@ -111,20 +118,19 @@ class TurnRunner:
         await self._checkpoints.aclose()
 
     async def _complete(self, turn: Turn, result: ChatResult, answer: AnswerLog) -> None:
+        await self._end(answer, reply(turn, result), partial(self._close_completed, turn, result, answer))
+
+    async def _end(self, answer: AnswerLog, ending: ChatEvent, close: Callable[[], Awaitable[None]]) -> None:
+        """Write the end down, then tell it: whoever cancels meanwhile comes too late to change it."""
         try:
-            await uninterrupted(durably(partial(self._close_completed, turn, result, answer)))
-        except asyncio.CancelledError:  # it came while the turn closed, and the turn is closed
-            answer.append(reply(turn, result))
+            await uninterrupted(durably(close))
+        except asyncio.CancelledError:
+            answer.append(ending)
             if self._hub.stop_reason(answer) is None:
                 raise
             _stay()
         else:
-            answer.append(reply(turn, result))
-
-    async def _stop(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText, reason: str) -> None:
-        ending = stopped(turn, call, shown.text, reason)
-        await uninterrupted(durably(partial(self._close_stopped, turn, call, ending, answer)))
-        answer.append(ending)
+            answer.append(ending)
 
     async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText) -> ChatResult:
         """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
