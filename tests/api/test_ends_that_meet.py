@@ -55,7 +55,7 @@ async def ask(person: Person) -> "asyncio.Task[list[Event]]":
 async def called(openrouter: EmulatorProcess, since: str = "started_at") -> None:
     """Wait until a model has been called, or has answered."""
     async with asyncio.timeout(10):
-        while not any(each["method"] == "POST" and each[since] for each in openrouter.requests()):
+        while not any(each["method"] == "POST" and each[since] for each in openrouter.requests()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

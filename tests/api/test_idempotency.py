@@ -93,6 +93,34 @@ async def test_another_process_repeats_the_answer_too(
     assert len(openrouter.requests(session_id=conversation_id)) == 1
 
 
+async def test_of_a_deleted_conversation_no_answer_is_kept(app: ServedApp, person: Person) -> None:
+    kept, gone = await person.begin(), await person.begin()
+    for key, conversation_id in (("kept", kept), ("gone", gone)):
+        assert (await ask(person, conversation_id, key=key)).status_code == 200
+    assert (await person.http.delete(f"/api/v1/conversations/{gone}")).status_code == 204
+
+    async with app.services.database.read_only() as uow:
+        assert await uow.idempotency.get(person.user_id, "kept") is not None
+        assert await uow.idempotency.get(person.user_id, "gone") is None
+    assert (await ask(person, gone, key="gone")).status_code == 404
+
+
+async def test_of_a_conversation_deleted_while_it_answers_none_is_kept_either(
+    app: ServedApp, person: Person, openrouter: EmulatorProcess
+) -> None:
+    openrouter.configure(first_token_delay=0.3)
+    conversation_id = await person.begin()
+    asking = asyncio.create_task(ask(person, conversation_id, key="gone"))
+    async with asyncio.timeout(10):
+        while not openrouter.requests(session_id=conversation_id):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert (await person.http.delete(f"/api/v1/conversations/{conversation_id}")).status_code == 204
+
+    assert (await asking).status_code == 200
+    async with app.services.database.read_only() as uow:
+        assert await uow.idempotency.get(person.user_id, "gone") is None
+
+
 async def test_a_failed_request_frees_its_key(serve_app: Serve, join_app: Join) -> None:
     broken = await serve_app(openrouter_base_url="http://127.0.0.1:9/api/v1")
     person = await join_app(broken, plan=PlanTier.PREMIUM)

@@ -147,9 +147,12 @@ class ConversationService:
         return conversation
 
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
-        """Delete a conversation and everything under it."""
+        """Delete a conversation and everything under it, the answers kept for repeated requests included."""
         async with self._database.unit_of_work() as uow:
+            keys = await uow.idempotency.list_of_conversation(user_id, conversation_id)
             await uow.conversations.delete(user_id, conversation_id)
+            if keys:  # behind the messages, as answers that end take them
+                await uow.idempotency.forget(user_id, keys)
             await uow.commit()
 
     async def aclose(self) -> None:

@@ -1,12 +1,13 @@
 """Keys under which clients repeat a request."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import IdempotencyKey
+from app.db.models import IdempotencyKey, Message
 from app.db.repositories.dialect import insert_or
 
 
@@ -56,6 +57,23 @@ class IdempotencyKeys:
                 IdempotencyKey.message_id == message_id,
                 IdempotencyKey.reply.is_(None),
             )
+            .execution_options(synchronize_session=False)
+        )
+
+    async def list_of_conversation(self, user_id: UUID, conversation_id: UUID) -> Sequence[str]:
+        """The keys under which the answers of a conversation were asked for."""
+        query = (
+            select(IdempotencyKey.key)
+            .join(Message, (Message.user_id == IdempotencyKey.user_id) & (Message.id == IdempotencyKey.message_id))
+            .where(IdempotencyKey.user_id == user_id, Message.conversation_id == conversation_id)
+        )
+        return (await self._session.scalars(query)).all()
+
+    async def forget(self, user_id: UUID, keys: Sequence[str]) -> None:
+        """Free these keys, and forget what was answered under them."""
+        await self._session.execute(
+            delete(IdempotencyKey)
+            .where(IdempotencyKey.user_id == user_id, IdempotencyKey.key.in_(keys))
             .execution_options(synchronize_session=False)
         )
 
