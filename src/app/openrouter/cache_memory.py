@@ -212,6 +212,8 @@ class CacheMemory:
         context = self.context(blocks, conversation, ticket.user, now)
         present = frozenset(blocks.prefixes)
         known = self.conversations.touch(conversation)
+        if known is not None and now < known.last:
+            return  # another process told of it too late
         if known is not None:
             known.wait.gap = now - known.last
             self.staying.count((known.context[0], known.context[2]), blocks.turns == known.turns)
@@ -254,6 +256,9 @@ class CacheMemory:
             if not state.is_shared and state.owner != ticket.conversation:
                 state.is_shared = True
                 self.sharing.count(slot, True, times=0.0)
+            if now < state.last:  # another process told of it late: the next use has come already
+                wait.gap = state.last - now
+                continue
             state.wait.gap = now - state.last
             state.wait, state.last = wait, now
 

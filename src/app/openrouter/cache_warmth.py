@@ -6,6 +6,7 @@ from fractions import Fraction
 from app.openrouter.cache_blocks import PromptBlocks
 from app.openrouter.cache_prints import CachedCall, Common, PrintedMark, PromptPrint, common_part
 from app.openrouter.cache_rules import CacheRules
+from app.openrouter.cache_shadow import Live
 
 STICKY_SECONDS = 600.0 - 60.0
 """OpenRouter keeps a conversation with its host for ten idle minutes. Asking a minute early does no harm."""
@@ -40,6 +41,20 @@ def warm_host(
         return None
     life = life_of_common(common_part(before.printed, blocks), before.printed, blocks, rules)
     return before.provider if life is not None and age < life else None
+
+
+def live_by_print(
+    earlier: Sequence[CachedCall], model: str, blocks: PromptBlocks, rules: CacheRules, *, now: float
+) -> Live | None:
+    """The deepest prefix that the conversation's last call with this model marked and that should still be there."""
+    before = next((each for each in earlier if each.model == model), None)
+    if before is None or before.tokens == 0:
+        return None
+    age, common = now - before.began_at, common_part(before.printed, blocks)
+    for mark in reversed(before.printed.marks):
+        if mark.block < common.blocks and age <= _seconds(mark, rules):
+            return Live(mark.block, _seconds(mark, rules))
+    return None
 
 
 def _seconds(mark: PrintedMark, rules: CacheRules) -> float:

@@ -9,8 +9,10 @@ from app.openrouter.cache_features import head_of
 from app.openrouter.cache_marks import Breakpoint, with_clients_marks, write_marks
 from app.openrouter.cache_memory import Ask, CacheMemory, CacheTicket, CacheUsage
 from app.openrouter.cache_placement import NOWHERE, cheapest_cut
+from app.openrouter.cache_prints import CachedCall
 from app.openrouter.cache_rules import CacheRules, cache_rules
 from app.openrouter.cache_shadow import Live
+from app.openrouter.cache_warmth import live_by_print
 from app.openrouter.cache_worth import Worth
 from app.openrouter.models import ModelProfile
 
@@ -80,12 +82,23 @@ class CachePlanner:
         tools_tokens: int | None = None,
         conversation: str | None = None,
         user: str | None = None,
+        earlier: Sequence[CachedCall] = (),
         policy: CachePolicy | None = None,
     ) -> CachePlan:
-        """Where to mark a prompt. `kinds` and `tokens` are by message and part; left out, both are guessed."""
+        """Where to mark a prompt. `kinds` and `tokens` are by message and part; left out, both are guessed.
+
+        `earlier` are calls of the conversation, newest first, for what this planner itself does not remember.
+        """
         blocks = self._reader.read(messages, tools=tools or (), kinds=kinds, tokens=tokens, tools_tokens=tools_tokens)
         ticket = self.decide(
-            blocks, model, now=now, profile=profile, conversation=conversation, user=user, policy=policy
+            blocks,
+            model,
+            now=now,
+            profile=profile,
+            conversation=conversation,
+            user=user,
+            earlier=earlier,
+            policy=policy,
         )
         own = [point for point in ticket.breakpoints if point.block not in blocks.marks]
         marked, marked_tools = write_marks(messages, tools, blocks, own) if own else (messages, tools)
@@ -106,13 +119,18 @@ class CachePlanner:
         profile: ModelProfile | None = None,
         conversation: str | None = None,
         user: str | None = None,
+        earlier: Sequence[CachedCall] = (),
         policy: CachePolicy | None = None,
     ) -> CacheTicket:
         """Where to mark a prompt that was cut into blocks."""
         policy = policy or CachePolicy()
-        rules = self._rules(model, profile)
+        rules = self.rules(model, profile)
         self.memory.rhythm.settle(now)
-        live = self.memory.shadow.deepest(model, blocks.prefixes, now) if rules.takes_marks else None
+        live = None
+        if rules.takes_marks:
+            live = self.memory.shadow.deepest(model, blocks.prefixes, now)
+            told = live_by_print(earlier, model, blocks, rules, now=now)
+            live = told if told is not None and (live is None or told.block > live.block) else live
         ask = Ask(model=model, rules=rules, blocks=blocks, live=live, conversation=conversation, user=user, now=now)
         return CacheTicket(
             model=model,
@@ -136,7 +154,8 @@ class CachePlanner:
             if point.ttl in seconds:
                 self.memory.shadow.note(ticket.model, ticket.blocks.prefixes[point.block], seconds[point.ttl], now)
 
-    def _rules(self, model: str, profile: ModelProfile | None) -> CacheRules:
+    def rules(self, model: str, profile: ModelProfile | None) -> CacheRules:
+        """The model's rules at its prices, worked out once for each profile."""
         known = self._known_rules.get(model)
         if known is None or known[0] is not profile:
             known = self._known_rules[model] = (profile, cache_rules(model, profile))

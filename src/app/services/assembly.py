@@ -12,6 +12,7 @@ from app.services.admin_service import AdminService, admin_service
 from app.services.answer_checkpoints import AnswerCheckpoints, answer_checkpoints
 from app.services.answer_readers import AnswerReaders
 from app.services.auth_service import AuthService, auth_service
+from app.services.cache_exchange import CacheExchange, cache_exchange
 from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.cache_watch import CacheWatch, cache_watch
@@ -56,6 +57,7 @@ class Services:
     admin: AdminService
     auth: AuthService
     cache_stats: CacheStatsService
+    cache_exchange: CacheExchange
     cache_keeper: CacheKeeper
     cache_watch: CacheWatch
     chat: EnhancedChatService
@@ -81,6 +83,7 @@ class Services:
             admin=admin_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
+            cache_exchange=cache_exchange,
             cache_keeper=cache_keeper,
             cache_watch=cache_watch,
             chat=enhanced_chat_service,
@@ -138,6 +141,7 @@ class Services:
             admin=AdminService(database=database, clock=clock),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             cache_stats=CacheStatsService(database=database),
+            cache_exchange=CacheExchange(openrouter=openrouter, coordination=coordination),
             cache_keeper=keeper,
             cache_watch=watch,
             chat=EnhancedChatService(
@@ -185,6 +189,7 @@ class Services:
         await self.leases.aclose()
         await self.checkpoints.aclose()
         await self.shared.aclose()
+        await self.cache_exchange.aclose()
         await self.openrouter.aclose()
         await self.coordination.aclose()
         await self.database.close()

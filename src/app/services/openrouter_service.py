@@ -17,6 +17,7 @@ from app.openrouter.account import Credits, KeyInfo
 from app.openrouter.attempts import AttemptBudget
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.cache_prints import CachedCall
+from app.openrouter.cache_sightings import Sighting
 from app.openrouter.cache_warmth import STICKY_SECONDS, warm_host
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
@@ -24,7 +25,15 @@ from app.openrouter.errors import OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
-from app.openrouter.prompt_cache import CachePlan, CachePlanner, CachePolicy, CacheStrategy, CacheUsage, Kind
+from app.openrouter.prompt_cache import (
+    CachePlan,
+    CachePlanner,
+    CachePolicy,
+    CacheStrategy,
+    CacheTicket,
+    CacheUsage,
+    Kind,
+)
 from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import RouteRun
 from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
@@ -73,6 +82,8 @@ class OpenRouterService:
         self._settings = settings
         self._clock = clock
         self._cache_planner = CachePlanner()
+        self.when_learned: Callable[[CacheTicket, CacheUsage], None] | None = None
+        """Told of every answered prompt that the cache planner learned from."""
         self._retries = retries or RetryPolicy()
         self._live_catalog = LiveCatalog(self._fetch_models)
         self._breaker = CircuitBreaker()
@@ -243,6 +254,7 @@ class OpenRouterService:
             profile=self.catalog.get(model),
             kinds=options.get("kinds"),
             conversation=str(conversation) if conversation else None,
+            earlier=options.get("cached_calls", ()),
             user=str(user) if user else None,
             policy=CachePolicy(
                 strategy=self._cache_strategy(options.get("enable_caching", True)),
@@ -274,6 +286,13 @@ class OpenRouterService:
                 cache_write_tokens=usage.cache_write_tokens,
             )
             self._cache_planner.observe(planned.cache, told)
+            if self.when_learned is not None:
+                self.when_learned(planned.cache, told)
+
+    def learn_from(self, sighting: Sighting) -> None:
+        """Learn from a prompt that another process had answered."""
+        rules = self._cache_planner.rules(sighting.model, self.catalog.get(sighting.model))
+        self._cache_planner.observe(sighting.ticket(rules), sighting.usage)
 
     def _cache_strategy(self, enable_caching: bool) -> CacheStrategy:
         settings = self._settings()

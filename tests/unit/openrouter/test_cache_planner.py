@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from app.openrouter.cache_blocks import BlockReader
+from app.openrouter.cache_prints import CachedCall, print_of
 from app.openrouter.cache_rules import cache_rules
+from app.openrouter.cache_shadow import Live
 from app.openrouter.catalog import shipped_catalog
-from app.openrouter.prompt_cache import CachePlan, CachePlanner, CacheUsage
+from app.openrouter.prompt_cache import CachePlan, CachePlanner, CachePolicy, CacheUsage
 
 CLAUDE, QWEN, GPT = "anthropic/claude-sonnet-4.6", "qwen/qwen-plus", "openai/gpt-5.6-sol"
 RULES = "Answer from the sources. " * 400
@@ -138,6 +140,26 @@ class TestVendor:
         desk.planner.observe(lost.ticket, CacheUsage(prompt_tokens=total, cached_tokens=0, cache_write_tokens=0))
 
         assert desk.planner.plan(messages, CLAUDE, now=2 * MINUTE, conversation="somebody").ticket.live is None
+
+    def test_a_process_that_never_saw_the_conversation_goes_by_what_its_last_call_left(self) -> None:
+        said = [{"role": "system", "content": RULES}, {"role": "user", "content": "question " * 500}]
+        ticket = CachePlanner().plan(said, CLAUDE, now=0, policy=CachePolicy(strategy="conversation")).ticket
+        left = CachedCall(
+            model=CLAUDE,
+            provider="Anthropic",
+            began_at=0.0,
+            tokens=ticket.blocks.ends[-1],
+            printed=print_of(ticket.blocks, ticket.breakpoints),
+        )
+        longer = [*said, {"role": "assistant", "content": "answer"}, {"role": "user", "content": "and then?"}]
+
+        found = CachePlanner().plan(longer, CLAUDE, now=200.0, conversation="c", earlier=[left])
+        lapsed = CachePlanner().plan(longer, CLAUDE, now=400.0, conversation="c", earlier=[left])
+        other = CachePlanner().plan(longer, "anthropic/claude-opus-5", now=200.0, conversation="c", earlier=[left])
+
+        assert found.ticket.live == Live(1, 300.0)
+        assert 1 in [point.block for point in found.breakpoints]
+        assert (lapsed.ticket.live, other.ticket.live) == (None, None)
 
     def test_a_minimum_higher_than_published_is_learned_and_doubted_again(self) -> None:
         planner = CachePlanner()
