@@ -1,4 +1,8 @@
-"""The product's planner for the judge of caching strategies."""
+"""The product's planner for the judge of caching strategies: `benchmarks.cachebench_adapter:Planner`.
+
+It hands the judge's facts to the planner and its marks back; it decides nothing by itself. Kinds and token counts are
+the judge's, in place of our own estimates.
+"""
 
 from typing import Any
 
@@ -7,6 +11,8 @@ from app.openrouter.prompt_cache import CachePlanner, CacheUsage
 
 
 class Planner:
+    """One run of the judge; the floor of `CACHE_MIN_TOKENS` is not applied, only the models' own minimums."""
+
     def __init__(self) -> None:
         self._planner = CachePlanner()
         self._ticket: Any = None
