@@ -54,7 +54,12 @@ def sent_texts(openrouter: EmulatorProcess, conversation_id: str) -> list[str]:
     """What the newest call of the conversation sent behind the system prompt."""
     messages = openrouter.requests(session_id=conversation_id)[-1]["body"]["messages"]
     assert messages[0]["role"] == "system"
-    return [each["content"] for each in messages[1:]]
+    return [_text_of(each["content"]) for each in messages[1:]]
+
+
+def _text_of(content: str | list[dict[str, Any]]) -> str:
+    """What a message says, whether or not its parts are marked for a cache."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 async def ask_three(person: Person) -> tuple[str, list[dict[str, Any]]]:

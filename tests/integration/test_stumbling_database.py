@@ -51,12 +51,10 @@ async def test_many_writers_at_once_all_come_through(serve_app: Serve, join_app:
     assert {each.status_code for each in answers} == {201}
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)  # only there is one writer at a time
 async def test_a_writer_who_waits_for_another_process_holds_nobody_else_up(
-    database: Database, database_url: str, database_kind: str
+    database: Database, database_url: str
 ) -> None:
-    if database_kind != "sqlite":
-        pytest.skip("only SQLite has one writer at a time")
-
     async def write() -> None:
         async with database.unit_of_work() as uow:
             await uow.idempotency.forget_older_than(utc_now())

@@ -3,6 +3,8 @@
 While the server does not answer, each process counts for itself.
 """
 
+import asyncio
+from typing import Any
 from uuid import uuid4
 
 from app.coordination.seats import Leave, MemorySeats
@@ -73,11 +75,22 @@ class SharedSeats:
     def __init__(self, store: SharedStore) -> None:
         self._store = store
         self._meanwhile = MemorySeats()
+        self._leaving: dict[str, asyncio.Task[Any]] = {}
 
     async def take(self, key: str, *, limit: int, seconds: float) -> Leave | None:
         """A seat, or ``None`` when all are taken. Those of a process that died are free after ``seconds``."""
         key, seat = SEAT_PREFIX + key, uuid4().hex
+        if (leaving := self._leaving.get(key)) is not None:
+            await asyncio.wait((leaving,))  # who just left must not stand in the way of who comes back
         answer = await self._store.run(_TAKE_SEAT, key, limit, seconds, seat)
         if answer is None:
             return await self._meanwhile.take(key, limit=limit, seconds=seconds)
-        return (lambda: self._store.send("ZREM", key, seat)) if answer else None
+        return (lambda: self._leave(key, seat)) if answer else None
+
+    def _leave(self, key: str, seat: str) -> None:
+        leaving = self._leaving[key] = self._store.send("ZREM", key, seat)
+        leaving.add_done_callback(lambda _: self._forget(key, leaving))
+
+    def _forget(self, key: str, leaving: asyncio.Task[Any]) -> None:
+        if self._leaving.get(key) is leaving:
+            del self._leaving[key]

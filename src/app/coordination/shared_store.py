@@ -47,11 +47,12 @@ class SharedStore:
         """What a command answers."""
         return await self._ask(self._client.execute_command, *words)
 
-    def send(self, *words: Word) -> None:
-        """Have a command done without waiting for it."""
+    def send(self, *words: Word) -> asyncio.Task[Any]:
+        """Have a command done without waiting for it; the task ends when it is done."""
         errand = asyncio.create_task(self.command(*words))
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
+        return errand
 
     async def aclose(self) -> None:
         """Finish what was sent, then disconnect."""
