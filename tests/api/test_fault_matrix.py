@@ -195,12 +195,18 @@ async def books_of(app: ServedApp, user_id: UUID) -> Books:
 async def test_a_fault_comes_to_what_the_page_promises(
     apps: Apps, openrouter: EmulatorProcess, healthy_answers: dict[str, str], case: Case
 ) -> None:
+    await _keeps_its_promise(apps, openrouter, healthy_answers, case, GENTLER.get(case.fault, {}))
+
+
+async def _keeps_its_promise(
+    apps: Apps, openrouter: EmulatorProcess, healthy_answers: dict[str, str], case: Case, params: dict[str, Any]
+) -> None:
     app = await apps(case.database, case.fault in ENDED_BY_A_CLOCK)
     person = await join(app, plan=PlanTier.PREMIUM)
     conversation_id = await person.begin()
     struck = {"model": FIRST} if case.strikes == "first" else {}
     openrouter.configure(generation_delay=0)
-    openrouter.fault(case.fault, params=GENTLER.get(case.fault, {}), **struck)
+    openrouter.fault(case.fault, params=params, **struck)
 
     ending = await ask(person, conversation_id, case.form)
     await _all_calls_ended(openrouter, conversation_id)
@@ -217,6 +223,26 @@ async def test_a_fault_comes_to_what_the_page_promises(
         _is_told(ending, books)
         _is_free_of_charge(books, usage)
     _is_accounted_for(books, openrouter, conversation_id, known=case.fault not in NEVER_NAMED)
+
+
+BREAKS = {
+    "cut_after_tokens": "tokens",
+    "stall_after_tokens": "tokens",
+    "malformed_chunk": "at",
+    "error_chunk": "after",
+    "cut_inside_event": "tokens",
+}
+"""Faults that end a stream at a place, and what they call the place."""
+
+
+@pytest.mark.parametrize("place", [0, 40, 60])
+@pytest.mark.parametrize("fault", BREAKS)
+@pytest.mark.parametrize("strikes", ["first", "every"])
+async def test_wherever_a_stream_breaks_it_comes_to_the_same(
+    apps: Apps, openrouter: EmulatorProcess, healthy_answers: dict[str, str], fault: str, place: int, strikes: str
+) -> None:
+    case = Case(fault, "streamed", strikes, "sqlite", promised()[fault][strikes])
+    await _keeps_its_promise(apps, openrouter, healthy_answers, case, {BREAKS[fault]: place})
 
 
 def _is_whole(ending: Ending, books: Books, healthy: dict[str, str], openrouter: EmulatorProcess, case: Case) -> None:

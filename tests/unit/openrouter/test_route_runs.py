@@ -28,6 +28,17 @@ ANSWER = body({"content": "Peace."})
 BUSY = b'{"error": {"code": 503, "message": "busy", "metadata": {"provider_name": "Groq"}}}'
 REFUSED = b'{"error": {"code": 400, "message": "bad field"}}'
 
+TOOL_CALL = {"index": 0, "id": "call_1", "function": {"name": "find_verse", "arguments": "{}"}}
+STALL = b""
+"""As a piece of a stream: nothing more comes, and no end either."""
+BREAKS: dict[str, tuple[bytes, ...]] = {
+    "end without a finish": (DONE,),
+    "cut": (),
+    "not JSON": (b'data: {"id":"gen-1","choices":[{"del\n\n', STREAM),
+    "error chunk": (event(chunk(finish="error", error={"code": 502, "message": "gone"})),),
+    "silence": (STALL,),
+}
+
 Reply = tuple[int, bytes] | tuple[bytes, ...]
 """A status and its body, or the pieces of a stream."""
 
@@ -47,11 +58,14 @@ async def running(
         reply = next(left)
         if isinstance(reply[0], int):
             await exchange.answer(reply[0], reply[1])
+        elif reply[-1] == STALL:
+            await exchange.stream(*reply[:-1], end=False)
+            await exchange.left.wait()
         else:
             await exchange.stream(*reply)
 
     async with serving(script) as server:
-        client = OpenRouterClient(base_url=server.url, api_key="k", timeouts=Timeouts(first_token=0.5))
+        client = OpenRouterClient(base_url=server.url, api_key="k", timeouts=Timeouts(first_token=0.5, silence=0.5))
         options = {"policy": RetryPolicy(first_wait=0.0), "chance": lambda: 0.0} | options
         try:
             yield RouteRun(client, make_plan(*layers), REQUEST, **options), server
@@ -145,13 +159,30 @@ class TestRetries:
         assert [each.next_step for each in run.attempts] == ["retry", "without_ignored_hosts", None]
         assert "provider" not in last
 
-    async def test_after_a_tool_call_nothing_is_begun_anew(self) -> None:
-        call = {"index": 0, "id": "call_1", "function": {"name": "find_verse", "arguments": "{}"}}
-        told = event(chunk({"tool_calls": [call]}))
-        async with running((told,), layers=((ONE,), (TWO,))) as (run, server):
-            with pytest.raises(errors.TruncatedStream):
-                await collect(run)
-            assert len(server.exchanges) == 1
+    @pytest.mark.parametrize("before", [(), ("Half",)], ids=["nothing said", "text said"])
+    @pytest.mark.parametrize("called", [False, True], ids=["no call", "tool called"])
+    @pytest.mark.parametrize("broken", BREAKS)
+    async def test_a_broken_stream_is_begun_anew_unless_a_tool_was_called(
+        self, broken: str, called: bool, before: tuple[str, ...]
+    ) -> None:
+        said = [event(text(each)) for each in before] + ([event(chunk({"tool_calls": [TOOL_CALL]}))] if called else [])
+        # A first event names the call: what it cost can be asked for, however it ended.
+        reply = (event(text("")), *said, *BREAKS[broken])
+        async with running(reply, (STREAM,), layers=((ONE,), (TWO,))) as (run, server):
+            if called:
+                with pytest.raises(errors.OpenRouterError) as caught:
+                    await collect(run)
+                assert caught.value.partial is not None
+                assert (caught.value.partial.content, len(caught.value.partial.tool_calls)) == ("".join(before), 1)
+                assert len(server.exchanges) == 1
+            else:
+                events = await collect(run)
+                assert isinstance(events[-1], CompletionFinished)
+                assert events[-1].completion.content.startswith("بسم الله الرحمن")
+                (failure,) = [each for each in events if isinstance(each, AttemptFailed)]
+                assert failure.content_came == bool(before)
+        assert run.attempts[0].error is not None
+        assert [each.generation_id for each in run.attempts] == [GENERATION_ID] * len(run.attempts)
 
     async def test_a_policy_may_forbid_to_begin_anew(self) -> None:
         failing = event(chunk(finish="error", error={"code": 502, "message": "gone"}))
