@@ -128,6 +128,16 @@ async def test_a_question_longer_than_the_plans_context_is_refused_in_words(pers
     assert "4,000 tokens" in answer.json()["detail"]
 
 
+async def test_a_preset_too_long_for_the_plan_is_named_as_what_is_too_long(app: ServedApp, join_app: Join) -> None:
+    free = await join_app(app)
+    preset = {"name": "Long", "slug": "long", "model": "openai/gpt-4o-mini", "system_prompt": "Be kind. " * 2_000}
+    preset_id = (await free.http.post("/api/v1/presets", json=preset)).json()["id"]
+    answer = await free.chat(await free.begin(), "Peace?", preset_id=preset_id)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "context_too_long")
+    assert answer.json()["detail"].startswith("The system prompt of this preset is too long")
+
+
 async def test_little_left_still_buys_a_short_answer(
     app: ServedApp, person: Person, openrouter: EmulatorProcess
 ) -> None:

@@ -57,12 +57,7 @@ class Prompt:
         bare = replace(self, history=NOTHING)
         free = window - bare.tokens - min(max_tokens, window // ANSWER_SHARE)
         if free < 0:
-            raise ContextTooLong(
-                f"This message is too long for the {window:,} tokens your plan and the model allow. Shorten it.",
-                reason="prompt_too_long",
-                attempts=(),
-                retry_after=None,
-            )
+            raise _too_long(window, by_itself=self.room(window, history_messages).tokens > 0)
         room = self.room(window, history_messages)
         return replace(self, history=fit_history(self.past, room, free=free, tokens_of=tokens_of))
 
@@ -75,6 +70,18 @@ class Prompt:
         if self.history.left_out:
             told.append(f"{self.history.left_out} earlier messages were left out: there was no room for them.")
         return tuple(told)
+
+
+def _too_long(window: int, *, by_itself: bool) -> ContextTooLong:
+    """``by_itself``: without the question the system prompt would have found room."""
+    told = "This message is too long" if by_itself else "The system prompt of this preset is too long"
+    advice = "Shorten it." if by_itself else "Shorten the preset, or ask without it."
+    return ContextTooLong(
+        f"{told} for the {window:,} tokens your plan and the model allow. {advice}",
+        reason="prompt_too_long",
+        attempts=(),
+        retry_after=None,
+    )
 
 
 def assemble_prompt(
