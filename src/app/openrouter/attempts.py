@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.openrouter.catalog import Catalog
+from app.openrouter.errors import AnswerMisfit
 from app.openrouter.types import Usage
 
-NextStep = Literal["retry", "next_models", "without_invalid_model", "without_ignored_hosts"]
+NextStep = Literal["retry", "next_models", "without_invalid_model", "without_ignored_hosts", "repair"]
 """What followed a failed attempt: the same again, the next models of the plan, the same models but those that
-OpenRouter does not know, or the same models on all their hosts."""
+OpenRouter does not know, the same models on all their hosts, or the same model with what is wrong with its answer."""
 
 
 class AttemptBudget:
@@ -65,7 +66,8 @@ def summarize(attempts: Sequence[Attempt], *, requested: str, strategy: str, cat
     answered = next((attempt for attempt in attempts if attempt.error is None), None)
     tried: list[str] = []
     for attempt in attempts:
-        tried += attempt.models_asked if attempt is not answered else _until_served(attempt, catalog)
+        has_answered = attempt.error in (None, AnswerMisfit.code)
+        tried += _until_served(attempt, catalog) if has_answered else attempt.models_asked
     final = answered.model if answered else None
     return RouteSummary(
         routing_strategy=strategy,

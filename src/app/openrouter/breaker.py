@@ -123,7 +123,7 @@ class CircuitBreaker:
 
 def outcome_of(error: errors.OpenRouterError | None) -> Outcome:
     """What an attempt says about its host. A refused request says nothing, nor does a broken line to OpenRouter."""
-    if error is None:
+    if error is None or isinstance(error, errors.AnswerMisfit):
         return "answered"
     if isinstance(error, errors.ConnectionFailed) or getattr(error, "phase", None) in ("connect", "total"):
         return "neither"

@@ -1,6 +1,7 @@
 """What can go wrong on the wire, by meaning: each error says whether trying again is worth it, and who failed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from app.openrouter.types import Completion
@@ -171,6 +172,36 @@ class UnreadableAnswer(OpenRouterError):
 
     code = "unreadable_answer"
     retryable_by_nature = True
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Where an answer does not fit its schema: a JSON pointer into the answer, and why."""
+
+    place: str
+    message: str
+
+
+class AnswerMisfit(OpenRouterError):
+    """A whole answer that does not fit the schema it was asked for. `partial` is that answer, and was billed.
+
+    `repair`: what to say to the same model so that it mends its answer; empty where that would be in vain.
+    """
+
+    code = "schema_not_satisfied"
+
+    def __init__(
+        self, answer: Completion, misfits: Sequence[Misfit], *, repair: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(
+            "The answer does not fit the schema.",
+            provider=answer.provider,
+            model=answer.model,
+            generation_id=answer.generation_id,
+            partial=answer,
+        )
+        self.misfits = tuple(misfits)
+        self.repair = tuple(repair)
 
 
 class AttemptsSpent(OpenRouterError):

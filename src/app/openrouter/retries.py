@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.openrouter.attempts import NextStep
-from app.openrouter.errors import ModelNotFound, OpenRouterError, UpstreamTimeout
+from app.openrouter.errors import AnswerMisfit, ModelNotFound, OpenRouterError, UpstreamTimeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,14 @@ class Situation:
     tool_call_came: bool
     """Somebody may have acted on it: there is no taking back."""
     attempts_left: int
+    is_repair: bool = False
+    """The failed attempt was asked to mend an answer."""
 
 
 def decide(error: OpenRouterError, situation: Situation, policy: RetryPolicy) -> NextStep | None:
     """What to do next; None to give up."""
+    if isinstance(error, AnswerMisfit):
+        return _after_misfit(error, situation)
     if situation.attempts_left < 1 or _time_is_over(error) or not _may_begin_again(situation, policy):
         return None
     if situation.hosts_ignored and isinstance(error, ModelNotFound):
@@ -67,6 +71,15 @@ def invalid_models(error: OpenRouterError, models: tuple[str, ...]) -> tuple[str
     if not isinstance(error, ModelNotFound) or error.status != 400:
         return ()
     return tuple(model for model in models if model in error.message)
+
+
+def _after_misfit(error: AnswerMisfit, situation: Situation) -> NextStep | None:
+    """Each model may mend its answer once. It is no broken stream: it is put right whatever those come to."""
+    if situation.attempts_left < 1 or situation.tool_call_came:
+        return None
+    if error.repair and not situation.is_repair:
+        return "repair"
+    return "next_models" if situation.others_left else None
 
 
 def _may_begin_again(situation: Situation, policy: RetryPolicy) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from app.openrouter.attempts import Attempt, AttemptBudget, NextStep
 from app.openrouter.breaker import CircuitBreaker, outcome_of
 from app.openrouter.client import OpenRouterClient
-from app.openrouter.errors import AttemptsSpent, OpenRouterError
+from app.openrouter.errors import AnswerMisfit, AttemptsSpent, OpenRouterError
 from app.openrouter.retries import RetryPolicy, decide
 from app.openrouter.route_steps import Call, Leg
 from app.openrouter.routing import RoutePlan
@@ -51,9 +51,14 @@ class RouteRun:
         breaker: CircuitBreaker | None = None,
         policy: RetryPolicy | None = None,
         request_id: str | None = None,
+        check: Callable[[Completion], object] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """`check` raises `AnswerMisfit` for a whole answer that will not do: it is mended, or others are asked."""
         self.attempts: list[Attempt] = []
+        self.misfit: AnswerMisfit | None = None
+        """The last answer that would not do."""
+        self._check = check
         self._client = client
         self._plan = plan
         self._request = request
@@ -89,10 +94,14 @@ class RouteRun:
             try:
                 async with aclosing(ask(call.request)) as events:
                     async for event in events:
+                        if self._check is not None and isinstance(event, CompletionFinished):
+                            self._check(event.completion)
                         self._note(call, event)
                         yield event
                 return
             except OpenRouterError as error:
+                if isinstance(error, AnswerMisfit):
+                    self.misfit, leg = error, leg.at(error.model)
                 step = decide(error, leg.situation(call, self._budget.left), self._policy)
                 attempt = self._end(call, error=error, next_step=step)
                 if step is None:
@@ -111,6 +120,8 @@ class RouteRun:
         now, model = _now(), leg.models[0]
         ignored = () if leg.all_hosts else (*leg.broken_hosts, *self._breaker.failing_providers(model, now))
         request = _ignoring(self._plan.request(self._request, leg.models), ignored)
+        if leg.repair:
+            request = replace(request, messages=(*request.messages, *leg.repair))
         return Call(leg.models, request, bool(ignored), now, self._breaker.begin(model, now))
 
     def _note(self, call: Call, event: StreamEvent) -> None:

@@ -1,10 +1,12 @@
 """Where a turn stands on its route: the models being asked, and the call under way."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.openrouter.attempts import Attempt, NextStep
 from app.openrouter.breaker import Key
-from app.openrouter.errors import OpenRouterError
+from app.openrouter.errors import AnswerMisfit, OpenRouterError
 from app.openrouter.retries import Situation, invalid_models
 from app.openrouter.types import ChatRequest, Completion, GenerationStarted
 
@@ -62,6 +64,14 @@ class Leg:
     """True: also those hosts that would be kept out."""
     broken_hosts: tuple[str, ...] = ()
     """Hosts that broke off in the middle of an answer of this turn: others are asked before them."""
+    repair: tuple[Mapping[str, Any], ...] = ()
+    """What is said behind the prompt: the answer that did not fit, and why not."""
+
+    def at(self, served: str | None) -> "Leg":
+        """The same leg where the model that `served` is asked alone, and those behind it in the next layer."""
+        place = _place_of(served or "", self.models)
+        behind = self.models[place + 1 :]
+        return replace(self, models=(self.models[place],), layers=(behind, *self.layers) if behind else self.layers)
 
     def situation(self, call: Call, attempts_left: int) -> Situation:
         return Situation(
@@ -72,6 +82,7 @@ class Leg:
             content_came=call.first_content is not None,
             tool_call_came=call.tool_call_came,
             attempts_left=attempts_left,
+            is_repair=bool(self.repair),
         )
 
     def after(self, step: NextStep, error: OpenRouterError, call: Call) -> "Leg":
@@ -79,9 +90,17 @@ class Leg:
         hosts = tuple(dict.fromkeys((*self.broken_hosts, *broke_off)))
         if step == "next_models":
             return Leg(self.layers[0], self.layers[1:], broken_hosts=hosts)
+        if step == "repair" and isinstance(error, AnswerMisfit):
+            return replace(self, tries=1, repair=error.repair)
         if step == "without_ignored_hosts":
             return replace(self, all_hosts=True)
         if step == "without_invalid_model":
             invalid = invalid_models(error, self.models)
             return replace(self, models=tuple(model for model in self.models if model not in invalid))
         return replace(self, tries=self.tries + 1, broken_hosts=hosts)
+
+
+def _place_of(served: str, models: tuple[str, ...]) -> int:
+    """Where a model stands that is perhaps told with a date behind its id; a name that fits none is the first one's."""
+    fitting = [place for place, model in enumerate(models) if served == model or served.startswith(f"{model}-")]
+    return max(fitting, key=lambda place: len(models[place]), default=0)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from app.core.text import storable
 from app.db.models import Message
@@ -16,6 +17,7 @@ from app.openrouter.cache_verdicts import CacheVerdict
 from app.openrouter.hosts import stops_billing
 from app.openrouter.route_run import AttemptFailed as FailedCall
 from app.openrouter.route_run import RouteEvent
+from app.openrouter.structured_output import PartialAnswer
 from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
@@ -52,6 +54,13 @@ class ContentDelta(ChatEvent, frozen=True, kw_only=True):
 
     name = "content.delta"
     text: str
+
+
+class StructuredDelta(ChatEvent, frozen=True, kw_only=True):
+    """The data as far as it can be read, whole each time; it is checked only once it is whole."""
+
+    name = "structured.delta"
+    partial: Any
 
 
 class Citation(ChatEvent, frozen=True, kw_only=True):
@@ -140,6 +149,10 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     first_token_ms: int | None
     latency_ms: int | None
     created_at: datetime
+    structured_data: Any = UNSET
+    """Here and below: only in answers by a schema."""
+    schema_validation_passed: bool | UnsetType = UNSET
+    outcome: str | UnsetType | None = UNSET
 
 
 class Billing(StrEnum):
@@ -184,12 +197,15 @@ class MessageFailed(ChatEvent, frozen=True, kw_only=True):
     error: str
     detail: str
     attempts: list[dict[str, Any]] = []
+    misfits: list[dict[str, Any]] | UnsetType = UNSET
+    """What was wrong with the last answer; only where a schema was not satisfied."""
 
 
 EVENTS: tuple[type[ChatEvent], ...] = (
     MessageStarted,
     ReasoningDelta,
     ContentDelta,
+    StructuredDelta,
     Citation,
     Image,
     AttemptFailed,
@@ -250,7 +266,9 @@ def retold(reply: ChatReply) -> tuple[ChatEvent, ...]:
         conversation_id=reply.conversation_id,
         model=reply.models_attempted[0] if reply.models_attempted else reply.model,
     )
-    text = (ContentDelta(text=reply.content),) if reply.content else ()
+    text: tuple[ChatEvent, ...] = (ContentDelta(text=reply.content),) if reply.content else ()
+    if reply.schema_validation_passed is not UNSET:
+        text = (StructuredDelta(partial=reply.structured_data),) if reply.schema_validation_passed else ()
     return (first, *reply.citations, *text, reply)
 
 
@@ -286,6 +304,17 @@ def told(piece: RouteEvent) -> ChatEvent | None:
         case AnnotationDelta(annotation):
             return citation_of(annotation)
     return None
+
+
+def told_structured(piece: RouteEvent, partial: PartialAnswer) -> ChatEvent | None:
+    """The same where the answer has to fit a schema: its text is told as the data it stands for, not as it is."""
+    match piece:
+        case TextPiece(text):
+            data = partial.add(text)
+            return None if data is None else StructuredDelta(partial=data)
+        case RefusalDelta():
+            return None
+    return told(piece)
 
 
 def told_failure(failure: FailedCall) -> tuple[ChatEvent, ...]:
@@ -339,7 +368,17 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         first_token_ms=milliseconds(attempt.first_token_seconds),
         latency_ms=milliseconds(attempt.latency_seconds),
         created_at=turn.created_at,
+        **(_structured(result.structured.data, result.structured.outcome) if result.structured else {}),
     )
+
+
+def _structured(data: Any, outcome: str | None) -> dict[str, Any]:
+    """The fields that only answers by a schema have. Without an outcome no data was checked, and none is told."""
+    return {
+        "structured_data": data if outcome else None,
+        "schema_validation_passed": outcome is not None,
+        "outcome": outcome,
+    }
 
 
 def _cache_report(verdict: CacheVerdict | None, breakpoints: int) -> CacheReport:
@@ -379,6 +418,7 @@ def stopped(turn: Turn, call: ModelCall, shown: str, reason: str) -> MessageStop
         created_at=turn.created_at,
         stop_reason=reason,
         billing=_billing(last),
+        **(_structured(None, None) if turn.planned.schema else {}),
     )
 
 
@@ -426,6 +466,7 @@ def stored_reply(kind: type[AnyReply], message: Message, **more: Any) -> AnyRepl
         first_token_ms=message.first_token_ms,
         latency_ms=message.latency_ms,
         created_at=message.created_at,
+        **(_structured(message.structured_data, message.schema_outcome) if message.response_schema is not None else {}),
         **more,
     )
 
@@ -437,6 +478,7 @@ def failed(turn: Turn, refusal: ModelCallFailed) -> MessageFailed:
         error=refusal.code,
         detail=refusal.detail,
         attempts=[tell_attempt(each) for each in refusal.attempts],
+        misfits=refusal.fields.get("misfits", UNSET),
     )
 
 

@@ -11,6 +11,7 @@ from app.core.text import storable
 from app.db.repositories.branches import PastMessage
 from app.domain.context_window import Room
 from app.domain.prompting import Document
+from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import Attempt
 from app.openrouter.cache_accounts import CacheAccount
 from app.openrouter.cache_prints import CachedCall, decode, encode
@@ -31,6 +32,8 @@ class Question:
     fallback_models: Sequence[str] | None = None
     preset_id: UUID | None = None
     documents: Sequence[Document] = ()
+    schema: AnswerSchema | None = None
+    """What the answer has to fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "tokens_before": turn.tokens_before + turn.question_tokens,
         "notes": list(turn.planned.route.notes),
     }
+    if turn.planned.schema is not None:
+        pending["response_schema"] = turn.planned.schema.schema
     return [pending] if turn.is_asked_anew else [asked, pending]
 
 
@@ -161,6 +166,17 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "fallback_used": result.route.fallback_used,
         "models_attempted": list(result.route.models_attempted),
         "final_model_used": result.model,
+    }
+
+
+def structured_values(result: ChatResult) -> dict[str, Any]:
+    """What an answer by a schema records besides; nothing of any other answer."""
+    if result.structured is None:
+        return {}
+    return {
+        "structured_data": result.structured.data,
+        "schema_validation_passed": True,
+        "schema_outcome": result.structured.outcome,
     }
 
 

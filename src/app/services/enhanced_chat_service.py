@@ -1,6 +1,6 @@
 """Asking in a conversation: opens the turn, where everything that can refuse refuses, and lets it run."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from app.db.unit_of_work import UnitOfWork
 from app.domain.context_window import FittedHistory, Room, tokens_through
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
+from app.openrouter.structured_output import repair_tokens
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.answer_log import AnswerLog
 from app.services.answer_readers import AnswerReaders, answer_readers
@@ -115,6 +116,25 @@ class EnhancedChatService:
         """
         place = Continuation(conversation_id, parent_id)
         return await self._ask(user_id, place, question, request_key=request_key)
+
+    async def ask_by_schema(
+        self,
+        user_id: UUID,
+        conversation_id: UUID,
+        question: Question,
+        response_schema: Mapping[str, Any],
+        *,
+        parent_id: UUID | None = None,
+        request_key: RequestKey | None = None,
+    ) -> AnswerLog:
+        """Ask for data that fits a JSON Schema: the same turn as :meth:`ask`, whose answer is checked before it counts.
+
+        Raises :class:`FeatureDisabled`, and ``InvalidField`` naming the place in a schema that cannot be used.
+        """
+        self._gates.require_structured_outputs()
+        schema = self._openrouter.require_schema(response_schema, name="response_schema")
+        question = replace(question, schema=schema)
+        return await self.ask(user_id, conversation_id, question, parent_id=parent_id, request_key=request_key)
 
     async def regenerate(
         self, user_id: UUID, message_id: UUID, options: Question, *, request_key: RequestKey | None
@@ -242,7 +262,7 @@ class EnhancedChatService:
         planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt)
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
         ask = TurnAsk(
-            prompt_tokens,
+            prompt_tokens + _schema_tokens(planned),
             planned.request.max_tokens,
             self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens),
         )
@@ -345,6 +365,8 @@ class EnhancedChatService:
         settings = self._settings()
         max_tokens, history_messages = self._max_tokens(question, preset), settings.llm_history_messages
         window = self._window(limits, choice.model or settings.llm_model)
+        if question.schema is not None:
+            window -= question.schema.tokens
         prompt = prompt.fitted(window, max_tokens, history_messages)
         max_tokens = min(max_tokens, window - prompt.tokens)
         fallback_models, fallback_notes = self._long_enough(choice.fallback_models, prompt.tokens + max_tokens)
@@ -360,6 +382,7 @@ class EnhancedChatService:
             temperature=_first_given(question.temperature, preset.temperature if preset else None),
             top_p=preset.top_p if preset else None,
             max_tokens=max_tokens,
+            schema=question.schema,
         )
         noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes, *fallback_notes)
         return noted, prompt, prompt.room(window, history_messages)
@@ -377,6 +400,13 @@ def _told_of(history: FittedHistory, tokens: int) -> TrimmedContext:
         left_out_messages=history.left_out,
         tokens=tokens,
     )
+
+
+def _schema_tokens(planned: PlannedCompletion) -> int:
+    """What a schema adds to the dearest call of a turn: itself, and the answer that is sent back to be mended."""
+    if planned.schema is None:
+        return 0
+    return planned.schema.tokens + repair_tokens(planned.request.max_tokens)
 
 
 def _first_given(*values: float | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from app.core.errors import AppError
+from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import Attempt, RouteSummary, summarize
 from app.openrouter.cache_accounts import CacheAccount, account_for
 from app.openrouter.cache_prints import CachedCall, print_of
@@ -19,6 +20,7 @@ from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterEr
 from app.openrouter.prompt_cache import CacheTicket
 from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
+from app.openrouter.structured_output import Outcome, read_answer
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
 
 log = structlog.get_logger(__name__)
@@ -62,9 +64,12 @@ class ModelCallFailed(AppError):
     status_code = 502
     code = "upstream_failed"
 
-    def __init__(self, detail: str, *, reason: str, attempts: Sequence[Attempt], retry_after: float | None) -> None:
+    def __init__(
+        self, detail: str, *, reason: str, attempts: Sequence[Attempt], retry_after: float | None, **fields: Any
+    ) -> None:
         headers = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else None
-        super().__init__(detail, headers=headers, reason=reason, attempts=[tell_attempt(each) for each in attempts])
+        told = [tell_attempt(each) for each in attempts]
+        super().__init__(detail, headers=headers, reason=reason, attempts=told, **fields)
         self.attempts = tuple(attempts)
 
 
@@ -80,6 +85,20 @@ class ContentModerated(ModelCallFailed):
 
     status_code = 400
     code = "content_moderated"
+
+
+class SchemaNotSatisfied(ModelCallFailed):
+    """Models answered, but none of them by the schema; ``misfits`` in the body are what was wrong with the last one."""
+
+    code = "schema_not_satisfied"
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredData:
+    """Data that was checked against the schema of its turn, and how it came to fit."""
+
+    data: Any
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +133,8 @@ class PlannedCompletion:
     """How the prompt was marked, and why."""
     caching: "Caching"
     request_id: str | None
+    schema: AnswerSchema | None = None
+    """What the answer has to fit."""
 
     def limited_to(self, max_tokens: int) -> "PlannedCompletion":
         """The same turn with a shorter answer."""
@@ -141,6 +162,8 @@ class ChatResult:
     caching: tuple[AttemptCaching, ...]
     """What caching did in each attempt, the last of which gave the answer."""
     completion: Completion = field(repr=False)
+    structured: StructuredData | None = None
+    """Where the turn has a schema, and then always."""
 
     @property
     def answer(self) -> str:
@@ -283,17 +306,37 @@ class ModelCall:
             attempts=self.attempts,
             caching=caching,
             completion=completion,
+            structured=self._structured(completion),
         )
         return self.result
 
+    def _structured(self, completion: Completion) -> StructuredData | None:
+        if self._planned.schema is None:
+            return None
+        read = read_answer(completion, self._planned.schema)
+        is_repaired = _is_repair(self.attempts)
+        return StructuredData(read.data, "repaired" if is_repaired else "healed" if read.is_healed else "valid")
+
     def _told_as_ours(self, error: OpenRouterError) -> ModelCallFailed:
         log.warning("openrouter.failed", error_code=error.code, status=error.status, provider=error.provider)
+        told: dict[str, Any] = {}
         kind, detail = ModelCallFailed, "No model could answer. Nothing was charged; try again."
         if isinstance(error, ContextLengthExceeded):
             kind, detail = ContextTooLong, "The conversation is too long for this model. Begin a new one."
         elif isinstance(error, Moderated):
             kind, detail = ContentModerated, "The model's provider refused this content. Put it in other words."
-        return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after)
+        elif self._run.misfit is not None:
+            kind, detail = SchemaNotSatisfied, "No model gave an answer that fits the schema. Nothing was charged."
+            told["models_attempted"] = list(self.route.models_attempted)
+            told["misfits"] = [asdict(each) for each in self._run.misfit.misfits]
+        return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after, **told)
+
+
+def _is_repair(attempts: Sequence[Attempt]) -> bool:
+    """Whether the last attempt was asked to mend an answer, perhaps after retries."""
+    steps = [each.next_step for each in attempts[:-1]]
+    last_move = next((step for step in reversed(steps) if step in ("repair", "next_models")), None)
+    return last_move == "repair"
 
 
 def _notes_on_nothing(completion: Completion) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
 from app.openrouter.account import Credits, KeyInfo
+from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import AttemptBudget
 from app.openrouter.breaker import CircuitBreaker
 from app.openrouter.cache_prints import CachedCall
@@ -21,7 +23,7 @@ from app.openrouter.cache_sightings import Sighting
 from app.openrouter.cache_warmth import STICKY_SECONDS, warm_host
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
-from app.openrouter.errors import OpenRouterError
+from app.openrouter.errors import ModelNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.models import ModelProfile
@@ -36,7 +38,9 @@ from app.openrouter.prompt_cache import (
 )
 from app.openrouter.retries import RetryPolicy
 from app.openrouter.route_run import RouteRun
-from app.openrouter.routing import RoutePlan, RoutePolicy, plan_route
+from app.openrouter.routing import Needs, RoutePlan, RoutePolicy, plan_route
+from app.openrouter.schema_walk import SchemaProblem
+from app.openrouter.structured_output import read_answer
 from app.openrouter.timeouts import Timeouts
 from app.openrouter.types import ChatRequest, ProviderPreferences, Usage
 from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
@@ -71,6 +75,8 @@ class CompletionOptions(CachingOptions, total=False):
     max_tokens: int | None
     kinds: Sequence[Sequence[Kind]] | None
     """What each part of each message is, for the cache planner; guessed from roles where left out."""
+    schema: AnswerSchema | None
+    """What the answer has to fit: only models that can are asked."""
 
 
 class OpenRouterService:
@@ -129,28 +135,37 @@ class OpenRouterService:
         """Decide everything about a turn without sending it; refuses what cannot be sent."""
         settings = self._settings()
         self._require_key()
-        route = self._plan_route(options.get("model"), options.get("fallback_models"))
+        schema = options.get("schema")
+        needs = Needs(schema=schema is not None)
+        route = self._plan_route(options.get("model"), options.get("fallback_models"), needs)
         model = self.catalog.get(route.requested)
         cache = self._plan_cache(route, messages, options)
         route = self._kept_warm(route, cache, options)
-        temperature = options.get("temperature")
+        sampling, unsent = self._sampling(route, options)
         conversation_id = options.get("conversation_id")
         max_tokens = options.get("max_tokens") or settings.llm_max_tokens
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         request = ChatRequest(
             messages=cache.messages,
             model=route.requested,
-            temperature=settings.llm_temperature if temperature is None else temperature,
-            top_p=options.get("top_p"),
+            temperature=sampling.get("temperature"),
+            top_p=sampling.get("top_p"),
             max_tokens=min(max_tokens, model.max_output_tokens or max_tokens) if model else max_tokens,
             session_id=str(conversation_id) if conversation_id else None,
             user=self._user_name(options.get("user_id")),
             metadata={"request_id": request_id} if request_id else None,
             prompt_cache_options=cache.prompt_cache_options,
+            response_format=schema.wire() if schema else None,
         )
-        return PlannedCompletion(
-            request=request, route=route, cache=cache.ticket, caching=self._caching(options), request_id=request_id
+        planned = PlannedCompletion(
+            request=request,
+            route=route,
+            cache=cache.ticket,
+            caching=self._caching(options),
+            request_id=request_id,
+            schema=schema,
         )
+        return planned.noting(*unsent)
 
     def call(self, planned: PlannedCompletion) -> "ModelCall":
         """A planned turn about to be sent; nothing is sent before it is awaited."""
@@ -161,6 +176,7 @@ class OpenRouterService:
             breaker=self._breaker,
             policy=replace(self._retries, begins_again=self._settings().stream_recovery is StreamRecovery.RESTART),
             request_id=planned.request_id,
+            check=partial(read_answer, schema=planned.schema) if planned.schema else None,
         )
         return ModelCall(run, planned, self.catalog, learn=self._learn)
 
@@ -212,6 +228,14 @@ class OpenRouterService:
             raise InvalidField(name, f"{model!r} is not a model this service knows.")
         return resolved.id
 
+    @staticmethod
+    def require_schema(schema: Mapping[str, Any], *, name: str) -> AnswerSchema:
+        """A schema that answers can be held to; raises ``InvalidField`` naming the field and the place in it."""
+        try:
+            return AnswerSchema(schema)
+        except SchemaProblem as problem:
+            raise InvalidField(name, f"at {problem.place}: {problem.message}") from None
+
     async def aclose(self) -> None:
         """Close the pooled connections; a later call opens them anew."""
         client, self._client = self._client, None
@@ -225,9 +249,9 @@ class OpenRouterService:
     async def _fetch_models(self) -> Sequence[ModelProfile]:
         return await self._open_client().get_models()
 
-    def _plan_route(self, model: str | None, fallback_models: Sequence[str] | None) -> RoutePlan:
+    def _plan_route(self, model: str | None, fallback_models: Sequence[str] | None, needs: Needs) -> RoutePlan:
         if model is not None:
-            self.require_model(model)
+            self._require_able(model, needs)
         for each in fallback_models or ():
             self.require_model(each, name="fallback_models")
         settings = self._settings()
@@ -240,7 +264,39 @@ class OpenRouterService:
             default_fallback_models=defaults,
             auto_router_enabled=settings.enable_auto_router,
         )
-        return plan_route(model, policy=policy, catalog=self.catalog, fallback_models=tuple(fallback_models or ()))
+        fallbacks = tuple(fallback_models or ())
+        try:
+            return plan_route(model, policy=policy, catalog=self.catalog, fallback_models=fallbacks, needs=needs)
+        except ModelNotFound as error:
+            raise InvalidField("model", error.message) from error
+
+    def _require_able(self, model: str, needs: Needs) -> None:
+        """Somebody who names a model gets that one, or learns why not: another would be a surprise."""
+        self.require_model(model)
+        profile = self.catalog.get(model)
+        unmet = needs.unmet(profile) if profile else None
+        if unmet:
+            raise InvalidField("model", f"{model!r} cannot {unmet}. GET /models tells what each model can.")
+
+    def _sampling(self, route: RoutePlan, options: CompletionOptions) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Temperature and top-p as they are sent, and notes on what is not though it was asked for.
+
+        A host that does not take a parameter ignores it, unless hosts must take every parameter, as with a schema:
+        then it would not be asked at all.
+        """
+        asked = {"temperature": options.get("temperature"), "top_p": options.get("top_p")}
+        wanted = asked | ({"temperature": self._settings().llm_temperature} if asked["temperature"] is None else {})
+        sent = {name: value for name, value in wanted.items() if value is not None}
+        if options.get("schema") is None:
+            return sent, ()
+        taken = {name: value for name, value in sent.items() if self._all_know(route, name)}
+        unsent = [name for name in sent if name not in taken and asked[name] is not None]
+        return taken, tuple(f"`{name}` was not sent: not every model asked takes it." for name in unsent)
+
+    def _all_know(self, route: RoutePlan, parameter: str) -> bool:
+        """Whether every model of the route takes it: hosts that do not are not asked when every parameter counts."""
+        found = [self.catalog.get(model) for layer in route.layers for model in layer]
+        return all(each is not None and each.knows(parameter) for each in found)
 
     def _plan_cache(
         self, route: RoutePlan, messages: Sequence[Mapping[str, Any]], options: CompletionOptions

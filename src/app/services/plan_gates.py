@@ -37,8 +37,8 @@ class FeatureDisabled(ServiceUnavailable):
 
     code = "feature_disabled"
 
-    def __init__(self, feature: Feature, *, what: str) -> None:
-        super().__init__(f"{what} is switched off on this server.", feature=feature.value)
+    def __init__(self, feature: str, *, what: str) -> None:
+        super().__init__(f"{what} is switched off on this server.", feature=str(feature))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,11 @@ class PlanGates:
             raise FeatureDisabled(feature, what=what)
         if not has_feature(limits, feature):
             raise FeatureNotAvailable(feature, limits, what=what)
+
+    def require_structured_outputs(self) -> None:
+        """Raise :class:`FeatureDisabled` if this server gives no answers by a schema; every plan has them."""
+        if not self._settings().structured_outputs_enabled:
+            raise FeatureDisabled("structured_outputs", what="Answering by a schema")
 
     def choose_models(
         self, limits: PlanLimits, *, model: str | None, fallback_models: Sequence[str] | None

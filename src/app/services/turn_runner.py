@@ -15,6 +15,7 @@ from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
 from app.openrouter.route_run import AttemptFailed
+from app.openrouter.structured_output import PartialAnswer
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
 from app.services.answer_checkpoints import AnswerCheckpoints, ShownText, answer_checkpoints
 from app.services.answer_log import AnswerLog
@@ -33,6 +34,7 @@ from app.services.chat_events import (
     stopped,
     told,
     told_failure,
+    told_structured,
     trimmed,
 )
 from app.services.chat_turn import (
@@ -43,6 +45,7 @@ from app.services.chat_turn import (
     ending_values,
     lost_calls,
     stopped_values,
+    structured_values,
 )
 from app.services.closing import durably, uninterrupted
 from app.services.generation_hub import GenerationHub, generation_hub
@@ -135,6 +138,7 @@ class TurnRunner:
     async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText) -> ChatResult:
         """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
         notes: dict[str, asyncio.Task[None]] = {}
+        partial = PartialAnswer() if turn.planned.schema else None
         try:
             async with aclosing(call.stream()) as pieces:
                 async for piece in pieces:
@@ -146,13 +150,15 @@ class TurnRunner:
                             notes[piece.generation_id] = asyncio.create_task(note)
                     elif isinstance(piece, AttemptFailed):
                         shown.clear()
-                        for event in told_failure(piece):
-                            answer.append(event)
+                        partial = partial and PartialAnswer()
+                        for failure in told_failure(piece):
+                            answer.append(failure)
                     else:
                         if isinstance(piece, ContentDelta | RefusalDelta):
                             shown.add(piece.text)
-                        if (told_piece := told(piece)) is not None:
-                            answer.append(told_piece)
+                        event = told(piece) if partial is None else told_structured(piece, partial)
+                        if event is not None:
+                            answer.append(event)
             raise AssertionError("a stream ends with its result or raises")
         finally:
             await asyncio.gather(*notes.values())
@@ -172,7 +178,7 @@ class TurnRunner:
         answered = answered_call(rows[-1], result.caching[-1].account)
         ending = reply(turn, result)
         citations = [msgspec.structs.asdict(each) for each in ending.citations]
-        values = completed_values(turn, result, now) | {"citations": citations}
+        values = completed_values(turn, result, now) | structured_values(result) | {"citations": citations}
         await self._settle(turn, answer, ending, values, answered, rows, now)
         log.info("turn.completed", **tell_route(result.route))
         self._watch.observe(result, preset_id=turn.preset_id)
@@ -233,6 +239,8 @@ class TurnRunner:
     ) -> None:
         route = tell_route(call.route)
         values = {"error_code": refusal.code, **route}
+        if turn.planned.schema is not None:
+            values["schema_validation_passed"] = False
         await self._close_unanswered(turn, "failed", shown, values, call, answer)
         log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"), **route)
 

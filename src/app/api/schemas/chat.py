@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.schemas.cache import CacheRead
 from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
+from app.domain.schema_limits import refuse_schema
 
 
 class ContextDocument(RequestBody):
@@ -42,6 +43,18 @@ class ChatBody(EditBody):
 
     conversation_id: UUID
     parent_id: UUID | None = None
+
+
+def _measured(schema: dict[str, Any]) -> dict[str, Any]:
+    if refusal := refuse_schema(schema):
+        raise ValueError(refusal)
+    return schema
+
+
+class StructuredBody(ChatBody):
+    """A question whose answer has to fit a JSON Schema (2020-12)."""
+
+    response_schema: Annotated[dict[str, Any], AfterValidator(_measured)]
 
 
 class UsageRead(BaseModel):
@@ -86,6 +99,14 @@ class ChatRead(BaseModel):
     first_token_ms: int | None
     latency_ms: int | None
     created_at: datetime
+
+
+class StructuredRead(ChatRead):
+    """A whole answer whose data fits the schema; ``outcome`` is how it came to."""
+
+    structured_data: Any
+    schema_validation_passed: bool
+    outcome: Literal["valid", "healed", "repaired"] | None
 
 
 class StoppedRead(BaseModel):

@@ -1,7 +1,7 @@
 """Bodies of ``/conversations``."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -79,6 +79,8 @@ class MessageRead(ReadModel):
     total_cost_usd: Usd | None
     is_provisional: bool
     reasoning_tokens: int | None
+    structured_data: Any
+    schema_validation_passed: bool | None
     fallback_used: bool | None
     models_attempted: list[str] | None
     notes: list[str]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.api.deps import AnswerAsker, Asker, CacheStats, Chat, CurrentUser
 from app.api.request_keys import IdempotencyKey, request_key
 from app.api.schemas.cache import CacheStatsRead
-from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody
+from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody, StructuredBody, StructuredRead
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
 from app.api.whole_answer import whole_answer
@@ -46,6 +46,22 @@ async def chat(
         _question(body, body.message),
         parent_id=body.parent_id,
         request_key=request_key(idempotency_key, "", body),
+    )
+    return await _tell(request, answer, body, asker)
+
+
+@router.post("/structured", **_TURN | {"response_model": StructuredRead})
+async def structured(
+    request: Request, body: StructuredBody, asker: AnswerAsker, chat: Chat, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Ask for data that fits a JSON Schema. What does not fit is mended, asked for anew or refused, never returned."""
+    answer = await chat.ask_by_schema(
+        asker.id,
+        body.conversation_id,
+        _question(body, body.message),
+        body.response_schema,
+        parent_id=body.parent_id,
+        request_key=request_key(idempotency_key, "structured", body),
     )
     return await _tell(request, answer, body, asker)
 

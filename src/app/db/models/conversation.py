@@ -92,6 +92,8 @@ class Message(Base):
     response_schema: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
     structured_data: Mapped[Any | None] = mapped_column(JsonValue)
     schema_validation_passed: Mapped[bool | None]
+    schema_outcome: Mapped[str | None] = mapped_column(String(20))
+    """How the data came to fit: `valid`, `healed` or `repaired`."""
 
     __table_args__ = (
         ForeignKeyConstraint(
