@@ -225,6 +225,15 @@ class TestMending:
         assert (answer["outcome"], answer["model"]) == ("valid", SONNET)
         assert answer["models_attempted"] == [GPT, MINI, SONNET]
 
+    async def test_models_that_stood_ready_were_not_attempted(
+        self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        person = await join_app(await serve_app(), plan=PlanTier.PREMIUM)
+        openrouter.fault("json_shape", params={"shape": "mismatch"}, times=1)
+        answer = (await ask(person, model=GPT, fallback_models=[MINI, SONNET])).json()
+
+        assert (answer["outcome"], answer["models_attempted"]) == ("repaired", [GPT])
+
     async def test_a_refusal_goes_to_the_next_model_at_once(
         self, app: ServedApp, person: Person, openrouter: EmulatorProcess
     ) -> None:
@@ -287,7 +296,7 @@ class TestAChainThatFails:
         chain = [MINI, SONNET, "google/gemini-2.5-flash"]
         answer = await ask(person, model=GPT, fallback_models=chain)
 
-        assert answer.status_code == 502
+        assert (answer.status_code, answer.json()["reason"]) == (502, "schema_not_satisfied")
         assert [each["model"] for each in bodies(openrouter)] == [GPT, GPT, MINI, MINI, SONNET]
 
     async def test_no_answer_at_all_is_told_as_for_any_question(
@@ -325,7 +334,7 @@ class TestSchemasThatAreRefused:
             ({"items": {"pattern": "(?=a)a"}}, "at /items/pattern"),
             ({"items": {"pattern": "((a{100}){100}){100}"}}, "at /items/pattern"),
             ({"patternProperties": {"(": {}}}, "at /patternProperties/("),
-            ({"items": {"$ref": "http://127.0.0.1:9/schema.json"}}, "at /items/$ref"),
+            ({"items": {"$ref": "http://127.0.0.1:9/schema.json"}}, "at /items/$ref: leads out"),
             ({"items": {"$ref": "file:///etc/passwd"}}, "at /items/$ref"),
             ({"$id": "http://127.0.0.1:9/", "items": {"$ref": "other.json"}}, "at /items/$ref"),
             ({"items": {"$ref": "#/$defs/nothing"}}, "at /items/$ref"),
