@@ -55,9 +55,9 @@ class LeaseKeeper:
             kept = list(self._kept)
             if not kept:
                 return
-            now = self._clock()
             try:
                 async with self._database.unit_of_work() as uow:
+                    now = self._clock()  # not before its turn came: what ran out while it waited stays so
                     await uow.quotas.extend_leases(kept, now=now, until=self._quotas.lease_end(now))
                     await uow.commit()
             except (SQLAlchemyError, OSError):
