@@ -80,6 +80,27 @@ async def test_an_answer_without_a_bill_is_charged_when_the_record_is_there(
     assert (message.is_provisional, message.total_cost_usd) == (False, billed)
 
 
+async def test_a_late_bill_and_a_ledger_that_is_rebuilt_wait_for_each_other_in_one_order(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.fault("no_usage", times=2)
+    conversation_id = await person.begin()
+    await person.chat(conversation_id)
+    await reconcile(app, clock, openrouter, after=6)  # the day has a line for late bills now
+    await person.chat(conversation_id)
+
+    async with app.services.database.unit_of_work() as uow:
+        await uow.ledger.get_months(person.user_id, lock=True)
+        late = asyncio.create_task(reconcile(app, clock, openrouter, after=6))
+        await asyncio.sleep(0.3)
+        await uow.ledger.rewrite_days(person.user_id, await uow.ledger.get_days(person.user_id))
+        await uow.commit()
+    await late
+
+    assert await rows(app, UnbilledCall) == []
+    assert sum(each.cost_usd or 0 for each in await rows(app, UsageEvent)) == Decimal(str(openrouter.bill()["total"]))
+
+
 async def test_reconciling_again_charges_nothing_more(
     app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
 ) -> None:

@@ -172,11 +172,11 @@ class ReconciliationService:
     async def _settle(self, uow: UnitOfWork, call: UnbilledCall, late: BilledCall, usage: Usage | None = None) -> None:
         """Enter the late line, count it against the month unless the house pays, and complete what it is about."""
         period = Period(call.period_start, call.period_end)
-        await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
-        if call.kind not in HOUSE_KINDS:
+        if call.kind not in HOUSE_KINDS:  # the month before the day, as everybody takes them
             used = Amounts(tokens=late.tokens, cost_usd=late.cost_usd or Decimal(0))
             savings = late.cache_discount_usd or Decimal(0)
             await uow.quotas.charge(call.user_id, call.period_start, used, cache_savings_usd=savings)
+        await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
         numbers = _late_numbers(call, usage) if usage else {}
         certain = _certain(numbers, late)
         cost = {"cost_usd": usage.cost} if usage else {}
