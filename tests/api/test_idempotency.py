@@ -71,6 +71,7 @@ async def test_keys_of_different_people_do_not_meet(app: ServedApp, person: Pers
 
     first, second = await ask(person, mine), await ask(other, theirs)
 
+    assert (first.status_code, second.status_code) == (200, 200)
     assert first.json()["message_id"] != second.json()["message_id"]
 
 

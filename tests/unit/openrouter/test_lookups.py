@@ -65,9 +65,11 @@ class TestGeneration:
         assert caught.value.generation_id == "gen-1"
 
     async def test_a_refused_key_is_not_asked_again(self) -> None:
-        async with talking((401, b'{"error": {"code": 401, "message": "no"}}')) as (client, _):
+        refused = (401, b'{"error": {"code": 401, "message": "no"}}')
+        async with talking(refused, refused) as (client, server):
             with pytest.raises(errors.AuthenticationFailed):
-                await client.get_generation("gen-1")
+                await client.get_generation("gen-1", patience=0.9)  # time enough to ask once more
+            assert len(server.exchanges) == 1
 
     @pytest.mark.parametrize("reply", [b'{"data": null}', b"<html>", b"", b"[]"])
     async def test_what_is_no_record_is_unreadable(self, reply: bytes) -> None:
