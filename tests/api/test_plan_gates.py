@@ -82,7 +82,8 @@ async def test_free_falls_back_among_plain_models_only(person: Person, openroute
 async def test_premium_may_name_any_model(app: ServedApp, join_app: Join) -> None:
     premium = await join_app(app, plan=PlanTier.PREMIUM)
 
-    assert (await premium.chat(await premium.begin(), model=ADVANCED)).json()["model"] == ADVANCED
+    for model in (ADVANCED, "openai/gpt-4o"):  # neither the other's fallback nor both the default
+        assert (await premium.chat(await premium.begin(), model=model)).json()["model"] == model
 
 
 async def test_a_plan_without_caching_runs_unmarked_and_says_so(
