@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from app.coordination import coordination as default_coordination
 from app.coordination.coordination import Coordination
-from app.coordination.streams import Entry
+from app.coordination.streams import Entry, SharedStreams
 from app.openrouter.cache_sightings import decode_sighting, encode_sighting
 from app.openrouter.prompt_cache import CacheTicket, CacheUsage
 from app.services.openrouter_service import OpenRouterService, openrouter_service
@@ -26,6 +26,7 @@ class CacheExchange:
         self._told = 0
         self._heard: dict[str, int] = {}
         self._errands: set[asyncio.Task[None]] = set()
+        self._in_order = asyncio.Lock()
 
     async def start(self) -> None:
         """Learn what the others told last, and from now on tell and listen."""
@@ -47,9 +48,13 @@ class CacheExchange:
         if streams is None or sighting is None:
             return
         self._told += 1
-        errand = asyncio.create_task(streams.signal(self._key, "sighting", sighting))
+        errand = asyncio.create_task(self._send(streams, sighting))
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
+
+    async def _send(self, streams: SharedStreams, sighting: bytes) -> None:
+        async with self._in_order:  # a number that overtakes another makes the others pass that one over
+            await streams.signal(self._key, "sighting", sighting)
 
     def _hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
