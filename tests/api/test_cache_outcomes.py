@@ -141,11 +141,20 @@ async def test_a_turn_that_was_off_does_not_hide_what_came_before(
     assert (await talk.outcome())[0] == "ttl_expired"
 
 
-async def test_what_a_vendor_marks_by_itself_is_known_too(
+async def test_caching_that_is_off_pays_no_vendor_for_writes_of_its_own(talk: Talk) -> None:
+    replies = [await talk.ask(model=TestWarmHost.MODEL, enable_caching=False) for _ in range(2)]
+    assert [(each["cached_tokens_read"], each["cached_tokens_write"]) for each in replies] == [(0, 0), (0, 0)]
+    assert [float(each["cache_discount_usd"]) for each in replies] == [0, 0]
+
+
+async def test_what_a_fallback_marks_by_itself_is_known_too(
     talk: Talk, clock: MovedClock, openrouter: EmulatorProcess
 ) -> None:
     model = TestWarmHost.MODEL
-    assert await talk.outcome(model=model, enable_caching=False) == ("disabled", None)
+    fault = openrouter.fault("upstream_503", model=SONNET)
+    first = await talk.ask(model=SONNET, fallback_models=[model])
+    assert (first["model"], first["cached_tokens_write"] > 0) == (model, True)
+    openrouter.control.delete("/faults", params={"id": fault}).raise_for_status()
     clock.advance(1_860, openrouter)
     assert await talk.outcome(model=model) == ("ttl_expired", "after 31 min")
 

@@ -31,7 +31,7 @@ CacheStrategy = Literal["auto", "system", "conversation", "off"]
 """`auto`: where a mark is expected to save money. `system`: the system prompt. `conversation`: the system prompt and
 the whole prompt. `off`: nothing."""
 EXPLICIT = {"mode": "explicit"}
-"""Keeps vendors that write paid entries by themselves from doing so beyond our marks."""
+"""Keeps vendors that write paid entries by themselves from doing so beyond our marks; without any, they write none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +102,10 @@ class CachePlanner:
         )
         own = [point for point in ticket.breakpoints if point.block not in blocks.marks]
         marked, marked_tools = write_marks(messages, tools, blocks, own) if own else (messages, tools)
-        is_told = ticket.rules.mechanism == "breakpoints" and (policy is None or policy.strategy != "off")
         return CachePlan(
             messages=marked,
             tools=marked_tools,
-            prompt_cache_options=EXPLICIT if is_told else None,
+            prompt_cache_options=EXPLICIT if ticket.rules.mechanism == "breakpoints" else None,
             ticket=ticket,
         )
 

@@ -52,7 +52,10 @@ class TestFixedStrategies:
         messages = conversation("one")
 
         assert list(plan(model, messages, "off").messages) == messages
-        assert plan(model, messages, "off").prompt_cache_options is None
+
+    @pytest.mark.parametrize(("model", "options"), [(CLAUDE, None), (QWEN, None), (GPT, {"mode": "explicit"})])
+    def test_off_keeps_vendors_from_writing_paid_entries_by_themselves(self, model: str, options: Any) -> None:
+        assert plan(model, conversation("one"), "off").prompt_cache_options == options
 
 
 class TestVendors:
