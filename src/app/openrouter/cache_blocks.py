@@ -38,6 +38,8 @@ class PromptBlocks:
     """Identity of everything up to and including the block: the same in every process."""
     marks: dict[int, str] = field(default_factory=dict)
     """By block: the lifetime of a mark that the client set."""
+    empty: set[int] = field(default_factory=set)
+    """Blocks without any content: vendors refuse a mark on them."""
     turns: int = 0
     """How many messages of the person are in it."""
 
@@ -93,6 +95,8 @@ class BlockReader:
             for number, part in enumerate(parts):
                 said = (content or "") if parts is _WHOLE else part.get("text")
                 identity, estimate = self._measure(_canonical(part) if said is None else said)
+                if said == "":
+                    blocks.empty.add(len(blocks))
                 blocks.add(
                     identity + head,
                     estimate + framing if tokens is None else tokens[at][number],

@@ -1,6 +1,6 @@
 """Writes breakpoints into a prompt: on content parts and tools, where OpenRouter reads them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,16 @@ class Breakpoint:
     ttl: str
 
 
+def on_content(planned: Sequence[Breakpoint], empty: Collection[int], first: int) -> list[Breakpoint]:
+    """The marks on empty blocks moved forward to what stands before them, but not before the block `first`."""
+    moved: dict[int, str] = {}
+    for point in planned:
+        block = next((at for at in range(point.block, first - 1, -1) if at not in empty), None)
+        if block is not None:  # of two marks on one block the first lives at least as long
+            moved.setdefault(block, point.ttl)
+    return [Breakpoint(block, ttl) for block, ttl in moved.items()]
+
+
 def with_clients_marks(
     planned: Sequence[Breakpoint], client: Mapping[int, str], rules: CacheRules
 ) -> tuple[Breakpoint, ...]:
@@ -32,15 +42,18 @@ def with_clients_marks(
             chosen.setdefault(point.block, point.ttl)
     longest, kept = 0, []
     for block in sorted(chosen, reverse=True):
-        rank = max(longest, SHORTEST_FIRST.index(chosen[block]))
-        shortest_before = min(
-            (SHORTEST_FIRST.index(ttl) for other, ttl in client.items() if other < block), default=rank
-        )
+        rank = max(longest, _rank(chosen[block]))
+        shortest_before = min((_rank(ttl) for other, ttl in client.items() if other < block), default=rank)
         if block not in client:
             rank = min(rank, shortest_before)
         longest = max(longest, rank)
         kept.append(Breakpoint(block, chosen[block] if block in client else SHORTEST_FIRST[rank]))
     return tuple(reversed(kept))
+
+
+def _rank(ttl: str) -> int:
+    """Lifetimes nobody knows, which only clients write, count as the shortest."""
+    return SHORTEST_FIRST.index(ttl) if ttl in SHORTEST_FIRST else 0
 
 
 def write_marks(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from app.openrouter.cache_blocks import BlockReader, Kind, PromptBlocks
 from app.openrouter.cache_features import head_of
-from app.openrouter.cache_marks import Breakpoint, with_clients_marks, write_marks
+from app.openrouter.cache_marks import Breakpoint, on_content, with_clients_marks, write_marks
 from app.openrouter.cache_memory import Ask, CacheMemory, CacheTicket, CacheUsage
 from app.openrouter.cache_placement import NOWHERE, cheapest_cut
 from app.openrouter.cache_prints import CachedCall
@@ -174,6 +174,8 @@ class CachePlanner:
             planned = self._cheapest(ask, first)
         else:
             planned = _fixed(blocks, rules, policy.strategy, first)
+        if blocks.empty:
+            planned = on_content(planned, blocks.empty, first or 0)
         return with_clients_marks(planned, blocks.marks, rules) if blocks.marks else tuple(planned)
 
     def _cheapest(self, ask: Ask, first: int) -> list[Breakpoint]:

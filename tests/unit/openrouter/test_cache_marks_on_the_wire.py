@@ -25,7 +25,7 @@ def marks(plan: CachePlan) -> list[tuple[int, int, dict[str, str]]]:
     return [
         (at, number, part["cache_control"])
         for at, message in enumerate(plan.messages)
-        if not isinstance(message["content"], str)
+        if isinstance(message.get("content"), list)
         for number, part in enumerate(message["content"])
         if "cache_control" in part
     ]
@@ -102,6 +102,38 @@ def test_marks_stand_on_parts_and_change_no_text() -> None:
 
     assert all("cache_control" not in message for message in planned.messages)
     assert [text_of(message) for message in planned.messages] == [text_of(message) for message in messages]
+
+
+CALL = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "search"}}]}
+
+
+@pytest.mark.parametrize("strategy", ["auto", "conversation"])
+@pytest.mark.parametrize(
+    "empty",
+    [CALL, CALL | {"content": None}, {"role": "assistant", "content": ""}, {"role": "assistant", "content": []}],
+    ids=["missing", "null", "text", "list"],
+)
+def test_no_mark_stands_on_what_is_empty(empty: dict[str, Any], strategy: CacheStrategy) -> None:
+    asked = conversation("one")
+    for messages in ([*asked, empty], [*asked, empty, {"role": "user", "content": "two"}]):
+        planned = plan(CLAUDE, messages, strategy)
+        assert planned.messages[len(asked)] is empty
+        assert len(marks(planned)) == len(planned.breakpoints) >= 2
+
+
+def test_no_mark_stands_on_an_empty_part() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": ""}]
+    planned = plan(CLAUDE, [*conversation(), {"role": "user", "content": parts}], "conversation")
+
+    assert marks(planned) == [(0, 0, SHORT), (1, 0, SHORT)]
+
+
+def test_an_unknown_lifetime_of_a_client_counts_as_the_shortest() -> None:
+    strange = {"type": "text", "text": "one", "cache_control": {"type": "ephemeral", "ttl": "2h"}}
+    planned = plan(CLAUDE, [*conversation(), {"role": "user", "content": [strange]}, *conversation("two")[1:]])
+
+    assert [ttl for _, _, ttl in marks(planned)][-1] == SHORT
+    assert planned.messages[1]["content"] == [strange]
 
 
 def test_tools_are_marked_on_the_tool() -> None:
