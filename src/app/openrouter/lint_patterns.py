@@ -30,28 +30,49 @@ def _pattern(rule: str, expression: str, advice: str, *, breaks: bool = True) ->
 
 _DATE = r"\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
 _TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d"
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DAY = r"[0-3]?\d(?:st|nd|rd|th)?"
+_YEAR = r"(?:19|20)\d\d\b"
+_VERSE = r"qur.?an|s[uū]ra|verse|[aā]yah?"
+"""What makes `2:45` the place of a verse and no time of day."""
+_ID_ADVICE = "Leave ids out of the prompt's beginning, or send them in the newest message."
 _CLOCK_ADVICE = "Name the day at most, or put the time into the newest message."
 
 PATTERNS: tuple[Pattern, ...] = (
     _pattern("clock", _DATE + r"[T ]" + _TIME + r"\S*", _CLOCK_ADVICE),
     _pattern("clock", r"\b" + _TIME + r":[0-5]\d\b", _CLOCK_ADVICE),
-    _pattern("clock", r"\b(?:now|current|time|clock|today)\b[^\n.]{0,30}?\b" + _TIME + r"\b", _CLOCK_ADVICE),
+    _pattern("clock", r"\b20\d{6}T\d{4}(?:\d\d)?Z?\b", _CLOCK_ADVICE),
+    _pattern(
+        "clock",
+        rf"\b(?:now|current|time|clock|today)\b(?:(?!{_VERSE})[^\n.]){{0,30}}?\b{_TIME}\b",
+        _CLOCK_ADVICE,
+    ),
     _pattern("clock", r"\b1[5-9]\d{8}(?:\d{3})?\b", _CLOCK_ADVICE),
-    _pattern("date", _DATE + r"\b", "It changes once a day: the first request of each day writes anew.", breaks=False),
+    _pattern(
+        "date",
+        rf"{_DATE}\b|\b{_DAY} {_MONTH},? {_YEAR}|\b{_MONTH} {_DAY},? {_YEAR}|\b[0-3]?\d([./])[0-3]?\d\1{_YEAR}",
+        "It changes once a day: the first request of each day writes anew.",
+        breaks=False,
+    ),
     _pattern(
         "random-id",
         r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
-        "Leave ids out of the prompt's beginning, or send them in the newest message.",
+        _ID_ADVICE,
     ),
     _pattern(
         "random-id",
         r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{16,}\b",
-        "Leave ids out of the prompt's beginning, or send them in the newest message.",
+        _ID_ADVICE,
     ),
     _pattern(
         "random-id",
-        r"\b(?:req|request|session|trace|run|gen|msg|chatcmpl)[-_][0-9a-z]{8,}\b",
-        "Leave ids out of the prompt's beginning, or send them in the newest message.",
+        r"\b(?:req|request|session|trace|run|gen|msg|chatcmpl)[-_](?=[a-z]*\d)[0-9a-z]{8,}\b",
+        _ID_ADVICE,
+    ),
+    _pattern(
+        "random-id",
+        r"\b(?=[a-z]*\d)[0-7][0-9a-hjkmnp-tv-z]{25}\b",
+        _ID_ADVICE,
     ),
     _pattern(
         "template",

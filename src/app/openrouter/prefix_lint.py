@@ -1,6 +1,7 @@
 """Names what will keep a prompt from being found in a cache: in a system prompt, in one request, in several of them."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,8 @@ from app.openrouter.cache_prints import common_part, print_of
 from app.openrouter.lint_patterns import find_in
 
 SYSTEM_ROLES = ("system", "developer")
+_LOOKS_LIKE_JSON = re.compile(r"\s*(?:\{|\[(?![a-z]))", re.IGNORECASE)
+"""A text may begin with a heading in brackets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ def lint_recording(source: str) -> list[Finding]:
 
     Raises :class:`UnreadableRecording`.
     """
-    if not source.lstrip().startswith(("{", "[")):
+    if not _LOOKS_LIKE_JSON.match(source):
         return lint_text(source)
     try:
         recorded = msgspec.json.decode(source.encode())
@@ -72,7 +75,7 @@ def _requests(recorded: Any) -> Iterator[Mapping[str, Any]]:
         if isinstance(recorded.get("system_prompt"), str):
             yield {"messages": [{"role": "system", "content": recorded["system_prompt"]}]}
         elif isinstance(recorded.get("messages"), list):
-            yield {**recorded, "messages": _messages(recorded["messages"])}
+            yield {"messages": _messages(recorded["messages"]), "tools": _tools(recorded.get("tools") or [])}
     elif isinstance(recorded, list) and all(isinstance(each, Mapping) and "role" in each for each in recorded):
         if recorded:
             yield {"messages": _messages(recorded)}
@@ -84,7 +87,21 @@ def _requests(recorded: Any) -> Iterator[Mapping[str, Any]]:
 def _messages(recorded: Sequence[Any]) -> list[Mapping[str, Any]]:
     if not all(isinstance(each, Mapping) and isinstance(each.get("role"), str) for each in recorded):
         raise UnreadableRecording("A message without a role is in it.")
+    for each in recorded:
+        content = each.get("content")
+        if not (content is None or isinstance(content, str) or _are_objects(content)):
+            raise UnreadableRecording("The content of a message is neither text nor a list of parts.")
     return list(recorded)
+
+
+def _tools(recorded: Any) -> list[Mapping[str, Any]]:
+    if not _are_objects(recorded):
+        raise UnreadableRecording("Its tools are not a list of tools.")
+    return list(recorded)
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
 
 
 def _lint_request(request: Mapping[str, Any]) -> Iterator[Finding]:
@@ -106,20 +123,24 @@ def _lint_request(request: Mapping[str, Any]) -> Iterator[Finding]:
                 yield from (each for each in lint_text(text, place=place) if each.rule == "documents")
 
 
-def _lint_tools(tools: Sequence[Any]) -> Iterator[Finding]:
-    known = [tool for tool in tools if isinstance(tool, Mapping)]
-    names = [str(tool.get("function", tool).get("name", "")) for tool in known]
+def _lint_tools(tools: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    names = [_name_of(tool) for tool in tools]
     if names != sorted(names):
         yield _finding(
             "tools", "unordered-tools", ", ".join(names), "Send tools sorted by name: another order is another prefix."
         )
-    for name, tool in zip(names, known, strict=True):
+    for name, tool in zip(names, tools, strict=True):
         place = f"tool {name}"
         yield from lint_text(json.dumps(tool, ensure_ascii=False), place=place)
         if _has_unsorted_keys(tool):
             yield _finding(
                 place, "unordered-keys", "", "Write its JSON with sorted keys, the same each time.", breaks=False
             )
+
+
+def _name_of(tool: Mapping[str, Any]) -> str:
+    function = tool.get("function")
+    return str((function if isinstance(function, Mapping) else tool).get("name", ""))
 
 
 def _departures(requests: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -154,7 +175,7 @@ def _text_of(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    return "\n".join(str(part.get("text") or "") for part in content or () if isinstance(part, Mapping))
+    return "\n".join(str(part.get("text") or "") for part in content or ())
 
 
 def _once(findings: Iterable[Finding]) -> list[Finding]:

@@ -20,11 +20,13 @@ def rules(findings: list[Finding]) -> list[str]:
         ("It is 2026-11-25 10:20.", "clock"),
         ("Started at 10:20:31.", "clock"),
         ("The current time is 9:05.", "clock"),
+        ("Generated 20261125T102031Z.", "clock"),
         ("timestamp=1790000000", "clock"),
         ("timestamp=1790000000123", "clock"),
         ("Session 01a211d5-9f06-754f-a4f3-5a13aaabfe24", "random-id"),
         ("etag 9f86d081884c7d65", "random-id"),
         ("You serve req_8fhs7dh2k1", "random-id"),
+        ("Session: 01HZX5K8Q3V7YB2N4M6P8R0T1W", "random-id"),
         ("Hello {{ user.name }}.", "template"),
         ("Hello ${name}.", "template"),
         ("Hello {first_name}.", "template"),
@@ -40,8 +42,9 @@ def test_each_thing_that_changes_is_named_with_its_line(line: str, rule: str) ->
     assert found.advice
 
 
-def test_a_day_may_be_named_with_a_warning() -> None:
-    (found,) = lint_text("Today is 2026-11-25.")
+@pytest.mark.parametrize("day", ["2026-11-25", "25 November 2026", "Nov. 25th, 2026", "25/11/2026", "25.11.2026"])
+def test_a_day_may_be_named_with_a_warning(day: str) -> None:
+    (found,) = lint_text(f"Today is {day}.")
     assert (found.rule, found.breaks) == ("date", False)
 
 
@@ -54,10 +57,13 @@ def test_a_day_may_be_named_with_a_warning() -> None:
         "In 1445 AH, that is 2023-2024.",
         "Use CSS like a{color:red}; mention the deadbeef joke.",
         "Documents and sources are named in the answer.",
+        "On the time of prayer see Qur'an 4:10, now read sura 2:45.",
+        "Be careful in request-handling, session-management and msg_templates.",
+        "[Role] You are a teacher.",
     ],
 )
 def test_what_stays_is_left_alone(text: str) -> None:
-    assert lint_text(text) == []
+    assert lint_recording(text) == lint_text(text) == []
 
 
 def test_our_own_modes_are_clean() -> None:
@@ -112,7 +118,21 @@ class TestRecordings:
         requests = [said("a", system=clocked), said("a", "b", "c", system=clocked)]
         assert rules(lint_recording(json.dumps(requests))) == ["clock"]
 
-    @pytest.mark.parametrize("source", ["{", "[1, 2]", "{}", "[]", '[{"role": "user"}, 1]', '{"messages": [{}]}'])
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "{",
+            "[1, 2]",
+            "{}",
+            "[]",
+            '[{"role": "user"}, 1]',
+            '{"messages": [{}]}',
+            '[{"role": "user", "content": 5}]',
+            '[{"role": "user", "content": ["text"]}]',
+            '{"messages": [{"role": "user", "content": "Hi"}], "tools": [1]}',
+            '{"messages": [{"role": "user", "content": "Hi"}], "tools": {"name": "x"}}',
+        ],
+    )
     def test_what_is_no_recording_is_refused(self, source: str) -> None:
         with pytest.raises(UnreadableRecording):
             lint_recording(source)
