@@ -19,6 +19,8 @@ DRIVER = "sqlite+loop"
 PATIENCE_SECONDS = 10.0
 """How long other processes may write before a writer gives up."""
 _NAP_SECONDS = 0.002
+_PRIMARY_CODE = 0xFF
+"""The part of an error code that says what it is; the rest says why, such as another process that mends the journal."""
 
 
 class LoopCursor(sqlite3.Cursor):
@@ -84,7 +86,7 @@ def begin_immediate(driver: Any) -> None:
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or loop.time() > deadline:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or loop.time() > deadline:
                 raise
             await_only(asyncio.sleep(_NAP_SECONDS))
         else:
