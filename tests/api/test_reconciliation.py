@@ -80,6 +80,25 @@ async def test_an_answer_without_a_bill_is_charged_when_the_record_is_there(
     assert (message.is_provisional, message.total_cost_usd) == (False, billed)
 
 
+async def test_a_prompt_told_as_nothing_takes_its_length_from_the_record(
+    app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    openrouter.configure(load_balancing=False)
+    conversation_id = await person.begin()
+    model = {"model": "openai/gpt-4.1-mini"}
+    await person.chat(conversation_id, "What is prayer made of? " * 400, **model)
+    for fault in ("zero_prompt_tokens", "bare_usage"):
+        openrouter.fault(fault, times=1)
+    answer = (await person.chat(conversation_id, **model)).json()
+    assert (answer["usage"]["prompt_tokens"], answer["total_cost_usd"]) == (0, None)
+    await reconcile(app, clock, openrouter, after=6)
+
+    assert await rows(app, UnbilledCall) == []
+    assert sum(each.cost_usd or 0 for each in await rows(app, UsageEvent)) == Decimal(str(openrouter.bill()["total"]))
+    (message,) = [each for each in await rows(app, Message) if str(each.id) == answer["message_id"]]
+    assert message.prompt_tokens >= message.cached_tokens_read > 1_024
+
+
 async def test_a_late_bill_and_a_ledger_that_is_rebuilt_wait_for_each_other_in_one_order(
     app: ServedApp, person: Person, clock: Clock, openrouter: EmulatorProcess
 ) -> None:

@@ -141,4 +141,6 @@ class Bills:
 
 def _where_missing(table: type[Message] | type[MessageAttempt], values: Mapping[str, Any]) -> dict[str, Any]:
     columns = {name: getattr(table, name) for name in values}
+    if "prompt_tokens" in columns:  # no prompt has none, and all that was read and written is part of it
+        columns["prompt_tokens"] = func.nullif(table.prompt_tokens, 0, type_=table.prompt_tokens.type)
     return {name: func.coalesce(each, literal(values[name], each.type)) for name, each in columns.items()}
