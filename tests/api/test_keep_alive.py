@@ -91,6 +91,26 @@ async def test_a_pause_longer_than_the_cache_ends_with_a_hit(
     assert [each.get("provider") for each in sent[1:3]] == [{"allow_fallbacks": False}] * 2
 
 
+async def test_the_prompt_of_an_answer_by_a_schema_is_kept_too(
+    app: ServedApp, person: Person, clock: MovedClock, openrouter: EmulatorProcess
+) -> None:
+    conversation_id = await person.begin()
+    asked = {
+        "conversation_id": conversation_id,
+        "message": LONG,
+        "response_schema": {"properties": {"answer": {"type": "string"}}},
+    }
+    answer = await person.http.post("/api/v1/chat/structured", json=asked | {"max_tokens": 400})
+    assert answer.status_code == 200, answer.text
+    await pause(app, clock, openrouter)
+    await pause(app, clock, openrouter)
+
+    sent = [each["body"] for each in openrouter.requests(session_id=conversation_id)]
+    assert [each["max_tokens"] for each in sent] == [400, 1, 1]
+    assert sent[1]["response_format"] == sent[0]["response_format"]
+    assert [each.kind for each in await ledger(app)] == ["chat", "keep_alive", "keep_alive"]
+
+
 async def test_what_was_kept_ages_from_its_last_use(
     app: ServedApp, person: Person, clock: MovedClock, openrouter: EmulatorProcess
 ) -> None:

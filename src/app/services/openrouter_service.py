@@ -191,7 +191,8 @@ class OpenRouterService:
         order = (left.provider,) if left.provider is not None and names_it else None
         host = ProviderPreferences(order=order, allow_fallbacks=False)
         route = RoutePlan(requested=model, strategy="off", layers=((model,),), provider=host)
-        alone = replace(planned.limited_to(1), route=route)
+        # A single token fits no schema, nor is it meant to. The schema is sent all the same: the prompt stays alike.
+        alone = replace(planned.limited_to(1), route=route, schema=None)
         budget = AttemptBudget(1)
         run = RouteRun(self._open_client(), route, alone.request, budget=budget, breaker=self._breaker)
         return await ModelCall(run, alone, self.catalog, learn=self._renew).complete()
