@@ -82,7 +82,7 @@ async def test_a_process_that_starts_later_hears_what_was_told_before(start: Cal
     await one.exchange.aclose()
     await late.exchange.start()
 
-    assert await late.knows_the_prefix()
+    assert late.plan().cache.live is not None
 
 
 async def test_what_is_told_twice_or_by_oneself_is_learned_once(start: Callable[..., Process]) -> None:

@@ -197,11 +197,7 @@ class CachePlanner:
             if len(states) >= rules.max_marks:
                 break
             states.setdefault(at, longest if at <= cut.long_end else 1)
-        points, state = [], 1
-        for at in sorted(states, reverse=True):
-            state = max(state, states[at])
-            points.append(Breakpoint(at, lifetimes[state - 1].ttl))
-        return points[::-1]
+        return [Breakpoint(at, lifetimes[states[at] - 1].ttl) for at in sorted(states)]
 
     def _spare(self, ask: Ask, first: int, end: int) -> list[int]:
         blocks, prefixes = ask.blocks, self.memory.prefixes
