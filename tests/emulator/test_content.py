@@ -1,4 +1,4 @@
-"""What is written on demand: JSON by schema, tool calls, thinking, pictures, documents, citations."""
+"""What is written on demand: JSON by schema, tool calls, thinking, pictures, documents."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from openrouter_emulator.answers.healing import heal_json
 from openrouter_emulator.answers.json_schema import SchemaWriter
 from openrouter_emulator.answers.pattern import matching_text
-from tests.emulator.process import REQUEST, joined_content, parse_events
+from tests.emulator.process import REQUEST, parse_events
 
 pytestmark = pytest.mark.anyio
 SCHEMA: dict[str, Any] = {
@@ -205,29 +205,3 @@ class TestDocuments:
     async def test_a_model_that_reads_files_parses_none(self, api: httpx2.AsyncClient) -> None:
         question = {"role": "user", "content": [{"type": "text", "text": "What is in it?"}, self.FILE]}
         assert "annotations" not in await message_of(api, messages=[question])
-
-
-class TestWebSearch:
-    @pytest.mark.parametrize(
-        ("fields", "fee"),
-        [
-            ({"tools": [{"type": "openrouter:web_search"}], "model": "anthropic/claude-sonnet-5"}, 0.01),
-            ({"plugins": [{"id": "web"}]}, 0.007),
-            ({"model": "openai/gpt-4o:online"}, 0.007),
-        ],
-    )
-    async def test_sources_are_cited_and_searching_is_charged(
-        self, api: httpx2.AsyncClient, fields: dict[str, Any], fee: float
-    ) -> None:
-        answer = (await api.post("/chat/completions", json=REQUEST | fields)).json()
-        usage, message = answer["usage"], answer["choices"][0]["message"]
-        cited = message["annotations"][0]["url_citation"]
-        assert message["content"][cited["start_index"] : cited["end_index"]]
-        assert usage["server_tool_use_details"] == {"web_search_requests": 1}
-        assert usage["cost"] - usage["cost_details"]["upstream_inference_cost"] == pytest.approx(fee)
-
-    async def test_citations_come_in_a_stream_too(self, api: httpx2.AsyncClient) -> None:
-        body = REQUEST | {"plugins": [{"id": "web"}], "stream": True}
-        events = parse_events((await api.post("/chat/completions", json=body)).text)
-        assert joined_content(events)
-        assert any(event["choices"][0]["delta"].get("annotations") for event in events[:-2])

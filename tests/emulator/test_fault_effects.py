@@ -31,6 +31,11 @@ def choice(body: Body) -> Body:
     return found
 
 
+def cited(body: Body) -> Body:
+    citation: Body = message(body)["annotations"][0]["url_citation"]
+    return citation
+
+
 def message(body: Body) -> Body:
     found: Body = choice(body)["message"]
     return found
@@ -82,8 +87,11 @@ WHOLE: list[tuple[str, Body, Callable[[Body], Any]]] = [
     ("reasoning_format", THINKING, lambda b: message(b)["reasoning_details"][0]["format"] is None),
     ("lost_reasoning_details", THINKING, lambda b: message(b)["reasoning_details"] == [] and message(b)["reasoning"]),
     ("empty_annotations", {}, lambda b: message(b)["annotations"] == []),
-    ("odd_citations", SEARCHING, lambda b: message(b)["annotations"][0]["url_citation"]["end_index"] == 0),
-    ("odd_citations=no_content", SEARCHING, lambda b: "content" not in message(b)["annotations"][0]["url_citation"]),
+    ("odd_citations", SEARCHING, lambda b: cited(b)["end_index"] == 0),
+    ("odd_citations=no_content", SEARCHING, lambda b: "content" not in cited(b)),
+    ("odd_citations=twice", SEARCHING, lambda b: message(b)["annotations"][0] == message(b)["annotations"][1]),
+    ("odd_citations=beyond", SEARCHING, lambda b: cited(b)["end_index"] > len(message(b)["content"])),
+    ("odd_citations=unsafe", SEARCHING, lambda b: cited(b)["url"].startswith("javascript:")),
     ("legacy_citations", {}, lambda b: b["citations"]),
     ("nameless_file_annotation", READING, lambda b: "name" not in message(b)["annotations"][0]["file"]),
     ("broken_arguments", CALLS, lambda b: arguments(b)[0].startswith("{}{")),
@@ -110,6 +118,9 @@ WHOLE: list[tuple[str, Body, Callable[[Body], Any]]] = [
     ("upstream_cost=higher", {}, lambda b: b["usage"]["cost_details"]["upstream_inference_cost"] > b["usage"]["cost"]),
     ("upstream_cost", {}, lambda b: b["usage"]["cost_details"]["upstream_inference_cost"] is None),
     ("extra_usage_fields", {}, lambda b: b["usage"]["cost_details"]["input_audio_cache_read_tokens"] is None),
+    ("search_usage", SEARCHING, lambda b: "server_tool_cost" not in b["usage"]["cost_details"]),
+    ("search_usage=uncounted", SEARCHING, lambda b: not {key for key in b["usage"] if key.startswith("server_tool")}),
+    ("search_usage=other_name", SEARCHING, lambda b: b["usage"]["server_tool_use"]["web_search_requests"] == 1),
     ("charged_empty", {}, lambda b: b["usage"]["completion_tokens"] == 0 and b["usage"]["cost"] > 0),
     ("old_layout", {}, lambda b: list(b)[:5] == ["id", "provider", "model", "object", "created"]),
     ("no_provider", {}, lambda b: "provider" not in b),

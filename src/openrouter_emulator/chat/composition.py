@@ -7,12 +7,13 @@ from decimal import Decimal
 
 import msgspec
 
-from openrouter_emulator.answers.citations import cite, search_fee, searches_web
+from openrouter_emulator.answers.citations import cite
 from openrouter_emulator.answers.files import read_files
 from openrouter_emulator.answers.json_schema import SchemaWriter
 from openrouter_emulator.answers.reasoning import is_shown, think
 from openrouter_emulator.answers.text import last_user_text, phrases_for, random_for, write_answer
 from openrouter_emulator.answers.tool_calls import write_tool_calls
+from openrouter_emulator.answers.web_search import search_web
 from openrouter_emulator.catalogue.hosts import Host
 from openrouter_emulator.chat.generation import Answer, Fees
 from openrouter_emulator.chat.request import ChatRequest
@@ -91,9 +92,17 @@ def _with_picture(answer: Answer, request: ChatRequest, host: Host, question: st
 
 def _with_sources(answer: Answer, request: ChatRequest, host: Host, question: str) -> tuple[Answer, Fees]:
     annotations, total = read_files(request, host.model)
-    search = searches_web(request)
-    searches = 0
-    if search is not None:
-        annotations += cite(answer.text, question, search)
-        total, searches = total + search_fee(search, host.model), 1
-    return replace(answer, annotations=annotations or None), Fees(total or Decimal(0), searches)
+    total = total or Decimal(0)
+    search = search_web(request, host.model, question)
+    if search is None:
+        return replace(answer, annotations=annotations or None), Fees(total)
+    annotations += cite(answer.text, search)
+    fees = Fees(
+        total + search.fee,
+        search_cost=search.fee,
+        searches=search.searches,
+        search_results=search.results,
+        search_engine=search.engine,
+        found_tokens=search.found_tokens,
+    )
+    return replace(answer, annotations=annotations or None), fees

@@ -75,7 +75,7 @@ def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit
         id=emulator.new_generation_id(),
         created_at=emulator.clock.now(),
         host=route.host,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens + fees.found_tokens,
         answer=answer,
         streamed=request.streams,
         cache=visit.counts,

@@ -53,7 +53,13 @@ class Fees:
     """What side services cost, in USD; charged even when the model then fails."""
 
     total: Decimal = ZERO
+    search_cost: Decimal = ZERO
+    """The part of it that searching cost."""
     searches: int = 0
+    search_results: int = 0
+    search_engine: str | None = None
+    found_tokens: int = 0
+    """What was found, as tokens of the prompt."""
 
 
 @dataclass(slots=True)

@@ -35,6 +35,24 @@ class Tool(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
+Domain = Annotated[str, Meta(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")]
+
+
+class WebSearch(msgspec.Struct):
+    """The parameters of the server tool `openrouter:web_search`."""
+
+    engine: Annotated[str, Meta(pattern="^(auto|native|exa|firecrawl|parallel|perplexity)$")] | None = None
+    mode: str | None = None
+    max_results: Annotated[int, Meta(ge=1, le=25)] | None = None
+    max_total_results: Annotated[int, Meta(ge=1)] | None = None
+    max_uses: Annotated[int, Meta(ge=1)] | None = None
+    search_context_size: Annotated[str, Meta(pattern="^(low|medium|high)$")] | None = None
+    max_characters: Annotated[int, Meta(ge=1)] | None = None
+    user_location: dict[str, Any] | None = None
+    allowed_domains: list[Domain] | None = None
+    excluded_domains: list[Domain] | None = None
+
+
 class Pdf(msgspec.Struct):
     engine: str | None = None
 

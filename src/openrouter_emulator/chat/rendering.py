@@ -138,8 +138,14 @@ def usage_object(generation: Generation) -> dict[str, Any]:
             "audio_tokens": 0,
         },
     }
-    if generation.fees.searches:
-        usage["server_tool_use_details"] = {"web_search_requests": generation.fees.searches}
+    fees = generation.fees
+    if fees.searches:
+        usage["cost_details"]["server_tool_cost"] = rounded(fees.search_cost)
+        usage["server_tool_use_details"] = {
+            "web_search_requests": fees.searches,
+            "tool_calls_requested": fees.searches,
+            "tool_calls_executed": fees.searches,
+        }
     return usage
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from openrouter_emulator.chat.parts import MESSAGE_SHAPES, REQUEST_SHAPES, FunctionTool, check_shapes
+from openrouter_emulator.chat.parts import MESSAGE_SHAPES, REQUEST_SHAPES, FunctionTool, WebSearch, check_shapes
 from openrouter_emulator.http.errors import ApiError
 
 Price = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
@@ -112,6 +112,11 @@ class ChatRequest(msgspec.Struct):
         return [str(function.get("name")) for function in functions]
 
     @property
+    def server_tools(self) -> list[str]:
+        """Tools that OpenRouter runs itself, by type."""
+        return [str(tool.get("type")) for tool in self.tools or () if str(tool.get("type")).startswith("openrouter:")]
+
+    @property
     def format_type(self) -> str:
         """`text`, `json_object`, `json_schema`, ..."""
         return str((self.response_format or {}).get("type", "text"))
@@ -150,11 +155,20 @@ def _check_parts(request: ChatRequest) -> None:
     for tool in request.tools or ():
         if tool["type"] == "function":
             msgspec.convert(tool, FunctionTool)
+        if tool["type"] == "openrouter:web_search":
+            _check_search(msgspec.convert(tool.get("parameters") or {}, WebSearch))
+
+
+def _check_search(search: WebSearch) -> None:
+    if search.allowed_domains and search.excluded_domains:
+        raise ApiError(400, "'allowed_domains' cannot be used with 'excluded_domains'.")
 
 
 def _check_bounds(request: ChatRequest) -> None:
     if request.models is not None and len(request.models) > MAX_MODELS:
         raise ApiError(400, f"'models' array must have {MAX_MODELS} items or fewer.")
+    if request.server_tools and len(request.model_ids) > 1:
+        raise ApiError(400, "Server tool request failed")
     if isinstance(request.stop, list) and len(request.stop) > MAX_STOPS:
         raise ApiError(400, f"'stop' must have {MAX_STOPS} items or fewer.")
     metadata = request.metadata or {}

@@ -137,12 +137,17 @@ def empty_annotations(answer: Answer, _parameters: Parameters) -> Answer:
 @fault(
     "odd_citations",
     Stage.ANSWER,
-    "citations with all offsets 0 (zero_offsets) or without content (no_content)",
+    "citations with all offsets 0 (zero_offsets), without content (no_content), each twice (twice), with places behind "
+    "the end of the text (beyond), or to addresses that run something (unsafe)",
     quirks=(44,),
     shape="zero_offsets",
 )
 def odd_citations(answer: Answer, parameters: Parameters) -> Answer:
-    return replace(answer, annotations=tuple(_odd(one, parameters.text("shape")) for one in answer.annotations or ()))
+    shape = parameters.text("shape")
+    times = 2 if shape == "twice" else 1
+    return replace(
+        answer, annotations=tuple(_odd(one, shape) for one in answer.annotations or () for _ in range(times))
+    )
 
 
 def _odd(annotation: dict[str, Any], shape: str) -> dict[str, Any]:
@@ -151,7 +156,11 @@ def _odd(annotation: dict[str, Any], shape: str) -> dict[str, Any]:
         return annotation
     if shape == "no_content":
         cited.pop("content", None)
-    else:
+    elif shape == "beyond":
+        cited["end_index"] += 1_000_000
+    elif shape == "unsafe":
+        cited["url"] = "javascript:alert(document.cookie)"
+    elif shape != "twice":
         cited |= {"start_index": 0, "end_index": 0}
     return annotation | {"url_citation": cited}
 

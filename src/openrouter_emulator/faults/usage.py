@@ -104,6 +104,25 @@ def extra_fields(usage: Usage, _parameters: Parameters, _generation: Generation)
 
 
 @fault(
+    "search_usage",
+    Stage.USAGE,
+    "what is told of a search: no_cost (its price is not), uncounted (nothing is), other_name (under the older name)",
+    quirks=(32,),
+    form="no_cost",
+)
+def search_usage(usage: Usage, parameters: Parameters, _generation: Generation) -> Usage:
+    form, counted = parameters.text("form"), usage.get("server_tool_use_details")
+    details = dict(usage.get("cost_details") or {})
+    if form != "other_name":
+        details.pop("server_tool_cost", None)
+    told = usage | {"cost_details": details}
+    if form == "no_cost" or counted is None:
+        return told
+    del told["server_tool_use_details"]
+    return told | {"server_tool_use": counted} if form == "other_name" else told
+
+
+@fault(
     "usage_placement",
     Stage.EVENTS,
     "where a stream's usage stands: null_finish (one choice, finish null), repeated_finish (the finish reason comes "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from openrouter_emulator.answers.citations import searches_web
+from openrouter_emulator.answers.web_search import searches_web
 from openrouter_emulator.chat.prompt import PER_MESSAGE, count_part_tokens
 from openrouter_emulator.chat.request import ChatRequest, Message
 from openrouter_emulator.http.wire import encode

@@ -41,14 +41,14 @@ def read_requirements(request: ChatRequest, *, prompt_tokens: int) -> Requiremen
         parameters=frozenset(_parameters(request)),
         input_modalities=frozenset(PART_MODALITIES[str(kind)] for kind in kinds if kind in PART_MODALITIES),
         output_modalities=tuple(request.modalities or ()),
-        tool_names=tuple(request.function_names),
+        tool_names=(*request.function_names, *request.server_tools),
     )
 
 
 def _parameters(request: ChatRequest) -> set[str]:
-    """Server tools are run by OpenRouter itself, so only functions count as tools."""
+    """The model calls server tools as it calls functions, so it must be able to."""
     names = {listed for field, listed in PARAMETERS.items() if getattr(request, field) is not None}
-    if not request.function_names:
+    if not (request.function_names or request.server_tools):
         names -= {"tools", "tool_choice"}
     if request.output_limit is not None:
         names.add("max_tokens")

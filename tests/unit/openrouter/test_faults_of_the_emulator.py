@@ -39,7 +39,8 @@ WHOLE = """
     images_created_zero json_shape legacy_citations length_in_reasoning logprobs long_answer lost_reasoning_details
     nameless_file_annotation native_finish_reason no_cache_write_tokens no_done no_generation_id no_is_byok
     no_media_type no_provider no_usage no_user_id null_content null_usage_details odd_citations old_layout
-    reasoning_format reasoning_style refusal refusal_field served_model service_tier split_events status_inside_message
+    reasoning_format reasoning_style refusal refusal_field search_usage served_model service_tier split_events
+    status_inside_message
     stray_think_end string_error_code think_tags unknown_fields upstream_cost usage_placement whitespace_padding
     zero_prompt_tokens zod_error
 """
