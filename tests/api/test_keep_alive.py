@@ -177,6 +177,22 @@ async def test_the_days_budget_is_kept(
     assert sum(each or 0 for each in spent) <= Decimal("0.004")
 
 
+async def test_bills_that_are_missing_count_against_the_budget(
+    serve_app: Serve, join_app: Join, clock: MovedClock, openrouter: EmulatorProcess
+) -> None:
+    app = await start(serve_app, clock, openrouter, cache_keep_alive_usd_per_day=Decimal("0.002"))
+    person = await join_app(app, plan=PlanTier.PREMIUM)
+    for _ in range(3):
+        await person.chat(await person.begin(), LONG)
+        clock.advance(80, openrouter)
+    openrouter.fault("no_usage", times=3)
+    for seconds in (35, 80, 80):  # one conversation after the other is due
+        await pause(app, clock, openrouter, seconds)
+
+    asked = [each["body"] for each in openrouter.requests() if each["body"]]
+    assert [body["max_tokens"] for body in asked].count(1) == 1
+
+
 async def test_what_is_not_worth_it_is_left(
     app: ServedApp, person: Person, clock: MovedClock, openrouter: EmulatorProcess
 ) -> None:

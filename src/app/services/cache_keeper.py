@@ -148,13 +148,16 @@ class CacheKeeper:
         gain = keeping_gain(kept.prompt, profile.prices, self._odds.chance(kept.stage)) if profile else None
         return Decimal(0) if gain is None else gain
 
+    def _cost(self, kept: _Kept) -> Decimal | None:
+        profile = self._openrouter.catalog.get(kept.left.model)
+        return keeping_cost(kept.prompt, profile.prices) if profile else None
+
     def _affordable(
         self, wanted: Collection[tuple[Decimal, _Kept]], there: Collection[UUID], left: Decimal
     ) -> list[_Kept]:
         chosen = []
         for _, kept in wanted:
-            profile = self._openrouter.catalog.get(kept.left.model)
-            cost = keeping_cost(kept.prompt, profile.prices) if profile else None
+            cost = self._cost(kept)
             if kept.turn is None or kept.turn.conversation_id not in there or cost is None or cost > left:
                 kept.turn = None
                 continue
@@ -178,20 +181,22 @@ class CacheKeeper:
         else:
             kept.due = self._now() + kept.prompt.seconds - MARGIN_SECONDS
             kept.left = _used_again(kept.left, result, now=self._now())
-        await self._enter(turn, kept.left, result)
+        await self._enter(turn, kept, result)
         log.info("keep_alive.sent", model=result.model, cost_usd=str(result.total_cost_usd), found_tokens=found)
 
-    async def _enter(self, turn: Turn, left: CachedCall, result: ChatResult) -> None:
+    async def _enter(self, turn: Turn, kept: _Kept, result: ChatResult) -> None:
         now = self._clock()
         call = _billed_call(result)
-        self._spent = (now.date(), self._spent_here(now.date()) + (call.cost_usd or Decimal(0)))
+        # A bill that is to come is in no sum of the day yet: until then its estimate counts against the budget.
+        cost = self._cost(kept) if call.cost_usd is None else call.cost_usd
+        self._spent = (now.date(), self._spent_here(now.date()) + (cost or Decimal(0)))
         async with self._database.unit_of_work() as uow:
             if call.bill_is_to_come:
                 await self._quotas.queue(uow, turn.user_id, turn.lease.plan, turn.lease.period, call, now=now)
             else:
                 await self._quotas.record(uow, turn.user_id, turn.lease.plan, turn.lease.period, call, now=now)
             # The next turn, in whichever process, reckons from here.
-            await uow.turns.renew_cached_call(turn.user_id, turn.message_id, encode(left))
+            await uow.turns.renew_cached_call(turn.user_id, turn.message_id, encode(kept.left))
             await uow.commit()
 
     def _spent_here(self, day: date) -> Decimal:
