@@ -2,6 +2,8 @@
 
 import gc
 import socket
+import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -13,6 +15,9 @@ CLOSING_SECONDS = 3
 
 GC_THRESHOLDS = (50_000, 20, 50)
 """Turns make few cycles, and many objects that live for as long as the turn."""
+
+
+MOST_OPEN_FILES = 65_536
 
 
 class OrderlyServer(uvicorn.Server):
@@ -31,8 +36,26 @@ class OrderlyServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def allow_open_files() -> None:
+    """Let this process open as many files as the system lets it: each running answer is two connections.
+
+    Many systems begin with 1,024, or with 256, which is for programs that can count no further; more is there for the
+    asking.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # that system has none
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft < wanted:
+        with suppress(ValueError, OSError):  # some systems have a smaller limit than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def make_server(*, host: str = "127.0.0.1", port: int = 8000) -> OrderlyServer:
     """A server of the app. The app is named, not imported: it reads its settings when the server loads it."""
+    allow_open_files()
     config = uvicorn.Config(
         "app.main:app", host=host, port=port, log_config=None, timeout_graceful_shutdown=CLOSING_SECONDS
     )

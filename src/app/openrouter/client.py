@@ -34,7 +34,6 @@ class OpenRouterClient:
         app_name: str | None = None,
         app_url: str | None = None,
         timeouts: Timeouts | None = None,
-        max_connections: int = 1000,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         self._transport = Transport(
@@ -42,7 +41,6 @@ class OpenRouterClient:
             api_key=api_key,
             headers=_app_headers(app_name, app_url),
             timeouts=self._timeouts,
-            max_connections=max_connections,
         )
 
     async def complete(self, request: ChatRequest, *, request_id: str | None = None) -> Completion:

@@ -18,14 +18,11 @@ _LARGE_BODY = 1 << 20
 class Transport:
     """Opens its pool on the first call, in the loop that runs then. The key stands in the headers only."""
 
-    def __init__(
-        self, *, base_url: str, api_key: str, headers: Mapping[str, str], timeouts: Timeouts, max_connections: int
-    ) -> None:
+    def __init__(self, *, base_url: str, api_key: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._headers = {**headers, "Authorization": f"Bearer {api_key}"}
         self._timeouts = timeouts
-        self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -88,7 +85,8 @@ class Transport:
         if self._session is None or self._session.closed or self._loop is not loop:
             self._loop = loop
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=30),
+                # How many answers run is decided before they are asked for: here one would wait, and fail, unseen.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),

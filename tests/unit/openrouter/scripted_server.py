@@ -88,7 +88,7 @@ class ScriptedServer:
 @asynccontextmanager
 async def serving(script: Script) -> AsyncIterator[ScriptedServer]:
     scripted = ScriptedServer(script)
-    server = await asyncio.start_server(scripted.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(scripted.handle, "127.0.0.1", 0, backlog=2_000)
     scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1"
     try:
         yield scripted

@@ -18,6 +18,7 @@ from app.openrouter import errors
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.timeouts import Timeouts
 from app.openrouter.types import ChatRequest, CompletionFinished, ContentDelta, GenerationStarted, StreamEvent
+from app.serving import allow_open_files
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,23 @@ async def talking(script: Script, **timeouts: float) -> AsyncIterator[tuple[Open
 async def stream_all(client: OpenRouterClient, **options: Any) -> list[StreamEvent]:
     async with aclosing(client.stream(REQUEST, **options)) as events:
         return [each async for each in events]
+
+
+async def test_no_call_waits_for_another_one_to_end() -> None:
+    count, came, all_came = 1_100, 0, asyncio.Event()
+
+    async def answer_when_all_are_there(exchange: Exchange) -> None:
+        nonlocal came
+        came += 1
+        if came == count:
+            all_came.set()
+        await all_came.wait()
+        await exchange.answer(200, body({"content": "Ok."}))
+
+    allow_open_files()
+    async with talking(answer_when_all_are_there, total=20.0) as (client, _):
+        answers = await asyncio.gather(*(client.complete(REQUEST) for _ in range(count)))
+    assert {each.content for each in answers} == {"Ok."}
 
 
 class TestStream:
