@@ -60,6 +60,7 @@ CONTROL_ROUTES = [
     Route("/settings", control.change_settings, methods=["PUT"]),
     Route("/bill", control.show_bill),
     Route("/bill", control.clear_bill, methods=["DELETE"]),
+    Route("/parses", control.show_parses),
     Route("/faults", control.list_faults),
     Route("/faults", control.add_fault, methods=["POST"]),
     Route("/faults", control.remove_faults, methods=["DELETE"]),

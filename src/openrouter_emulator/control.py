@@ -48,6 +48,11 @@ async def show_bill(request: Request) -> Response:
     return json_response(_emulator(request).bill.view(ids))
 
 
+async def show_parses(request: Request) -> Response:
+    """What became of every document, newest last; `?hash=` for one of them."""
+    return json_response(_emulator(request).parses.view(request.query_params.get("hash")))
+
+
 async def clear_bill(request: Request) -> Response:
     """Gives the credits back as well."""
     _emulator(request).bill.clear()

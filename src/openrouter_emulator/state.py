@@ -6,6 +6,7 @@ import string
 
 from openrouter_emulator.account.bill import Bill
 from openrouter_emulator.account.limits import FreeLimits
+from openrouter_emulator.account.parses import ParseLog
 from openrouter_emulator.catalogue.hosts import Host, HostDirectory
 from openrouter_emulator.catalogue.models import Catalogue
 from openrouter_emulator.chat.generation import Generation
@@ -30,6 +31,7 @@ class Emulator:
         self.catalogue = Catalogue.shipped()
         self.hosts = HostDirectory.shipped()
         self.bill = Bill(size=settings.bill_size)
+        self.parses = ParseLog(size=settings.bill_size)
         self.requests = RequestLog(self.clock, size=settings.request_log_size, max_bytes=settings.request_log_bytes)
         self.faults = FaultRules()
         self.prompt_cache = PromptCache(self.clock)
@@ -48,6 +50,7 @@ class Emulator:
         """Forget what happened; settings stay."""
         self.requests.clear()
         self.bill.clear()
+        self.parses.clear()
         self.faults.remove()
         self.prompt_cache.clear()
         self.sticky = StickyRoutes(self.clock)

@@ -36,6 +36,11 @@ class EmulatorProcess:
         view: dict[str, Any] = self.control.get("/bill", params=wanted).json()
         return view
 
+    def parses(self, digest: str | None = None) -> dict[str, Any]:
+        """What became of every document, or of the one with this SHA-256."""
+        view: dict[str, Any] = self.control.get("/parses", params={"hash": digest} if digest else {}).json()
+        return view
+
     def fault(self, name: str, **fields: Any) -> int:
         """A standing order; its id."""
         rule: dict[str, Any] = self.control.post("/faults", json={"name": name, **fields}).raise_for_status().json()

@@ -20,7 +20,12 @@ DRAWING: dict[str, Any] = {"model": "google/gemini-2.5-flash-image", "modalities
 SEARCHING: dict[str, Any] = {"plugins": [{"id": "web"}]}
 READING: dict[str, Any] = {
     "model": "qwen/qwen-plus",
-    "messages": [{"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "x"}}]}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": "https://example.org/a.pdf"}}],
+        }
+    ],
 }
 Body = dict[str, Any]
 Events = list[Any]

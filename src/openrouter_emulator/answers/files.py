@@ -1,72 +1,107 @@
 """Documents in a prompt: parsed once for a fee, and handed back as annotations."""
 
-import base64
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from openrouter_emulator.catalogue.models import Model
-from openrouter_emulator.chat.request import ChatRequest, Message
+from openrouter_emulator.catalogue.pricing import ZERO, rounded
+from openrouter_emulator.chat.request import ChatRequest
+from openrouter_emulator.http.errors import ApiError
+from openrouter_emulator.inputs.documents import PdfFile, read_document
+from openrouter_emulator.inputs.parts import count_of_kind
 
 OCR_FEE_PER_PAGE = Decimal("0.002")
+ENGINES = {"native": "native", "mistral-ocr": "mistral-ocr", "cloudflare-ai": "cloudflare-ai"}
+ENGINES["pdf-text"] = "cloudflare-ai"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""What recognition finds of every picture in a document."""
 
 
-def read_files(request: ChatRequest, model: Model) -> tuple[tuple[dict[str, Any], ...], Decimal]:
-    """Annotations for the documents that were parsed, and the fee; a model that reads files itself parses none."""
-    engine = _engine(request, model)
-    if engine == "native":
-        return (), Decimal(0)
-    files = list(_files(request.messages))
-    known = _known_hashes(request.messages)
-    fresh = [file for file in files if _hash(file) not in known]
-    pages = sum(_pages(file) for file in fresh) if engine == "mistral-ocr" else 0
-    return tuple(_annotation(file) for file in files), OCR_FEE_PER_PAGE * pages
+@dataclass(frozen=True, slots=True)
+class Parsing:
+    """What was done with the documents of one request; `fresh` were parsed now, for `fee`, `known` had been before."""
+
+    engine: str
+    fresh: tuple[PdfFile, ...] = ()
+    known: tuple[PdfFile, ...] = ()
+    fee: Decimal = ZERO
+    native_tokens: int = 0
+    """Prompt tokens of documents that the model reads itself."""
+
+    @property
+    def annotations(self) -> tuple[dict[str, Any], ...]:
+        """One for each document that was parsed now."""
+        return tuple(_annotation(file, self.engine) for file in self.fresh)
+
+    @property
+    def pipeline(self) -> list[dict[str, Any]]:
+        """As `openrouter_metadata` tells it."""
+        if not self.fresh:
+            return []
+        summary = f"Parsed {len(self.fresh)} file(s) with {self.engine}"
+        return [{"type": "plugin", "name": "file-parser", "summary": summary, "cost_usd": rounded(self.fee)}]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What became of each document."""
+        for file in (*self.fresh, *self.known):
+            is_billed = file in self.fresh and self.engine == "mistral-ocr"
+            yield {
+                "hash": file.digest,
+                "filename": file.name,
+                "pages": file.pages,
+                "engine": self.engine,
+                "parsed": file in self.fresh,
+                "fee": format(OCR_FEE_PER_PAGE * file.pages if is_billed else ZERO, "f"),
+            }
 
 
-def _engine(request: ChatRequest, model: Model) -> str:
+def read_files(request: ChatRequest, model: Model) -> Parsing:
+    """Parse what no earlier answer brought back; a model that reads files itself parses none."""
+    files = list(dict.fromkeys(read_document(part) for part in _file_parts(request)))
+    engine = named_engine(request) or ("native" if "file" in model.input_modalities else "mistral-ocr")
+    if not files or engine == "native":
+        return Parsing(engine, native_tokens=count_of_kind(_file_parts(request), "file"))
+    hashes = {str(file.get("hash")) for message in request.messages for file in message.annotated_files}
+    fresh = tuple(file for file in files if file.digest not in hashes)
+    pages = sum(file.pages for file in fresh) if engine == "mistral-ocr" else 0
+    known = tuple(file for file in files if file.digest in hashes)
+    return Parsing(engine, fresh, known, OCR_FEE_PER_PAGE * pages)
+
+
+def named_engine(request: ChatRequest) -> str | None:
+    """What the plugin asks for; None leaves it to OpenRouter."""
     for plugin in request.plugins or ():
         if plugin.get("id") == "file-parser" and plugin.get("enabled", True):
             named = (plugin.get("pdf") or {}).get("engine")
-            if named:
-                return str({"pdf-text": "cloudflare-ai"}.get(named, named))
-    return "native" if "file" in model.input_modalities else "mistral-ocr"
+            if named is not None and named not in ENGINES:
+                raise ApiError(400, f"Invalid PDF engine: {named}")
+            return ENGINES[named] if named else None
+    return None
 
 
-def _files(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
-    for message in messages:
-        for part in message.parts:
-            if part.get("type") == "file" and isinstance(part.get("file"), dict):
-                yield part["file"]
+def has_files(request: ChatRequest) -> bool:
+    return any(True for _ in _file_parts(request))
 
 
-def _known_hashes(messages: Sequence[Message]) -> set[str]:
-    """Of documents whose annotations came back with an earlier answer: they are not parsed again."""
-    annotations = (annotation for message in messages for annotation in message.annotations or ())
-    return {str(one.get("file", {}).get("hash")) for one in annotations if one.get("type") == "file"}
+def _file_parts(request: ChatRequest) -> Iterator[dict[str, Any]]:
+    for message in request.messages:
+        yield from (part for part in message.parts if part.get("type") == "file")
 
 
-def _hash(file: dict[str, Any]) -> str:
-    return hashlib.sha256(str(file.get("file_data") or file.get("file_id")).encode()).hexdigest()
+def _annotation(file: PdfFile, engine: str) -> dict[str, Any]:
+    """Recognition reads everything and keeps a picture; the free engine finds what the text layer says, or nothing."""
+    parts: list[dict[str, Any]] = []
+    if engine == "mistral-ocr":
+        text = file.text or f"Simulated text of {file.name}, {file.pages} page(s)."
+        parts = [_text_part(file, text), {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]
+    elif file.text is None:
+        parts = [_text_part(file, f"Simulated text of {file.name}.")]
+    elif file.text:
+        parts = [_text_part(file, file.text)]
+    return {"type": "file", "file": {"hash": file.digest, "name": file.name, "content": parts}}
 
 
-def _content(file: dict[str, Any]) -> bytes:
-    head, _, data = str(file.get("file_data", "")).partition(",")
-    if not head.startswith("data:"):
-        return b""
-    try:
-        return base64.b64decode(data, validate=False)
-    except ValueError:
-        return b""
-
-
-def _pages(file: dict[str, Any]) -> int:
-    """Page objects in the PDF; at least one."""
-    content = _content(file)
-    return max(1, content.count(b"/Type /Page") + content.count(b"/Type/Page") - content.count(b"/Pages"))
-
-
-def _annotation(file: dict[str, Any]) -> dict[str, Any]:
-    name = str(file.get("filename", "document.pdf"))
-    text = f'<file name="{name}">\nSimulated text of {name}, {_pages(file)} page(s).\n</file>'
-    return {"type": "file", "file": {"hash": _hash(file), "name": name, "content": [{"type": "text", "text": text}]}}
+def _text_part(file: PdfFile, text: str) -> dict[str, str]:
+    return {"type": "text", "text": f'<file name="{file.name}">\n{text}\n</file>'}

@@ -12,7 +12,7 @@ _BILLED_DECIMALS = Decimal("1e-12")
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """`prompt` includes `cached`, `written` and `written_1h`; `completion` includes `image` and `reasoning`."""
+    """`prompt` includes `audio`, `cached`, `written` and `written_1h`; `completion` includes `image`, `reasoning`."""
 
     prompt: int = 0
     completion: int = 0
@@ -21,6 +21,7 @@ class TokenCounts:
     written_1h: int = 0
     reasoning: int = 0
     image: int = 0
+    audio: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,10 @@ class PriceList:
         plain = tokens.prompt - tokens.cached
         if not writes_are_storage:
             plain -= tokens.written + tokens.written_1h
+        heard = min(tokens.audio, plain)
         return Cost(
-            prompt=plain * price("prompt")
+            prompt=(plain - heard) * price("prompt")
+            + heard * price("audio", "prompt")
             + tokens.cached * price("input_cache_read", "prompt")
             + tokens.written * price("input_cache_write", "prompt")
             + tokens.written_1h * price("input_cache_write_1h", "input_cache_write", "prompt"),

@@ -3,12 +3,11 @@
 import base64
 import random
 from dataclasses import replace
-from decimal import Decimal
 
 import msgspec
 
 from openrouter_emulator.answers.citations import cite
-from openrouter_emulator.answers.files import read_files
+from openrouter_emulator.answers.files import Parsing
 from openrouter_emulator.answers.json_schema import SchemaWriter
 from openrouter_emulator.answers.reasoning import is_shown, think
 from openrouter_emulator.answers.text import last_user_text, phrases_for, random_for, write_answer
@@ -23,7 +22,7 @@ from openrouter_emulator.images.png import draw_png
 from openrouter_emulator.tokens import split_tokens
 
 
-def compose_answer(request: ChatRequest, host: Host, *, seed: int) -> tuple[Answer, Fees]:
+def compose_answer(request: ChatRequest, host: Host, parsing: Parsing, *, seed: int) -> tuple[Answer, Fees]:
     """The whole answer, cut at the output limit, and the fees of what was looked up for it."""
     chance = random_for(request.messages, seed=seed)
     question = last_user_text(request.messages)
@@ -38,7 +37,7 @@ def compose_answer(request: ChatRequest, host: Host, *, seed: int) -> tuple[Answ
         answer = replace(answer, tokens=tuple(split_tokens(_text(request, host, chance, seed=seed))))
     if request.wants_images and "image" in host.model.output_modalities:
         answer = _with_picture(answer, request, host, question)
-    answer, fees = _with_sources(answer, request, host, question)
+    answer, fees = _with_sources(answer, request, question, parsing, host)
     return cut(answer, output_limit(request, host)), fees
 
 
@@ -90,15 +89,18 @@ def _with_picture(answer: Answer, request: ChatRequest, host: Host, question: st
     )
 
 
-def _with_sources(answer: Answer, request: ChatRequest, host: Host, question: str) -> tuple[Answer, Fees]:
-    annotations, total = read_files(request, host.model)
-    total = total or Decimal(0)
+def _with_sources(
+    answer: Answer, request: ChatRequest, question: str, parsing: Parsing, host: Host
+) -> tuple[Answer, Fees]:
+    annotations = parsing.annotations
+    fees = Fees(parsing.fee, file_tokens=parsing.native_tokens, pipeline=tuple(parsing.pipeline))
     search = search_web(request, host.model, question)
     if search is None:
-        return replace(answer, annotations=annotations or None), Fees(total)
+        return replace(answer, annotations=annotations or None), fees
     annotations += cite(answer.text, search)
-    fees = Fees(
-        total + search.fee,
+    fees = replace(
+        fees,
+        total=parsing.fee + search.fee,
         search_cost=search.fee,
         searches=search.searches,
         search_results=search.results,

@@ -5,17 +5,21 @@ from dataclasses import replace
 from typing import Any
 
 from openrouter_emulator.account.limits import require_credits
+from openrouter_emulator.answers.files import read_files
 from openrouter_emulator.answers.healing import heal_json, heals
 from openrouter_emulator.call import Call
 from openrouter_emulator.chat.composition import compose_answer
+from openrouter_emulator.chat.failures import bill_parsing
 from openrouter_emulator.chat.generation import Generation
 from openrouter_emulator.chat.models import require_models, sort_by_suffix, strategy_of
 from openrouter_emulator.chat.prompt import count_prompt_tokens
 from openrouter_emulator.chat.rendering import completion_object, stream_events, usage_object
 from openrouter_emulator.chat.request import ChatRequest, parse_chat_request
+from openrouter_emulator.http.errors import ApiError
 from openrouter_emulator.http.events import Data, Event, Pause, Raw, waiting
 from openrouter_emulator.http.playback import Playback
 from openrouter_emulator.http.wire import encode
+from openrouter_emulator.inputs.parts import count_media
 from openrouter_emulator.prompt_cache.cache import Visit
 from openrouter_emulator.routing.requirements import read_requirements
 from openrouter_emulator.routing.route import Route, Router
@@ -28,12 +32,12 @@ ACCOUNT = "account"
 async def create_chat_completion(call: Call) -> Playback:
     request = parse_chat_request(call.body)
     prompt_tokens = count_prompt_tokens(request)
-    route = find_route(call, request, prompt_tokens)
+    route = _route_or_parsed(call, request, prompt_tokens)
     visit = call.emulator.look_up_prompt(ACCOUNT, route.host, request)
     generation = open_generation(call, request, route, visit, prompt_tokens)
     call.exchange.generation_id = generation.id
     begin = beginning(call, request, route, visit)
-    metadata = routing_metadata(call, request, route) if wants_metadata(call) else None
+    metadata = routing_metadata(call, request, route, generation) if wants_metadata(call) else None
     send = _stream if request.streams else _whole
     return call.play(
         send(call, generation, begin, metadata),
@@ -65,9 +69,19 @@ def find_route(call: Call, request: ChatRequest, prompt_tokens: int) -> Route:
     return router.find(request, models, needs, pinned=pinned, sort=sort_by_suffix(request))
 
 
+def _route_or_parsed(call: Call, request: ChatRequest, prompt_tokens: int) -> Route:
+    """A host, or the refusal of the last one: with what was parsed before any host was asked, which is billed."""
+    try:
+        return find_route(call, request, prompt_tokens)
+    except ApiError as error:
+        bill_parsing(call, request, error)
+        raise
+
+
 def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit, prompt_tokens: int) -> Generation:
     emulator, headers = call.emulator, call.request.headers
-    answer, fees = compose_answer(request, route.host, seed=emulator.settings.seed)
+    parsing = read_files(request, route.host.model)
+    answer, fees = compose_answer(request, route.host, parsing, seed=emulator.settings.seed)
     answer = call.faults.answer(answer)
     if heals(request):
         answer = replace(answer, tokens=tuple(split_tokens(heal_json(answer.text))))
@@ -78,6 +92,7 @@ def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit
         prompt_tokens=prompt_tokens + fees.found_tokens,
         answer=answer,
         streamed=request.streams,
+        media=count_media(part for message in request.messages for part in message.parts),
         cache=visit.counts,
         fees=fees,
         user=request.user,
@@ -89,6 +104,7 @@ def open_generation(call: Call, request: ChatRequest, route: Route, visit: Visit
         attempts=route.attempts,
     )
     call.faults.generation(generation)
+    emulator.parses.add(generation.id, parsing)
     return generation
 
 
@@ -120,8 +136,8 @@ def wants_metadata(call: Call) -> bool:
     return asked == "enabled"
 
 
-def routing_metadata(call: Call, request: ChatRequest, route: Route) -> dict[str, Any]:
-    """`openrouter_metadata`: which hosts there were, and which were asked."""
+def routing_metadata(call: Call, request: ChatRequest, route: Route, generation: Generation) -> dict[str, Any]:
+    """`openrouter_metadata`: which hosts there were, which were asked, and what ran beside them at what cost."""
     available = [
         {"provider": host.name, "model": host.model.id, "selected": host is route.host} for host in route.candidates
     ]
@@ -135,7 +151,7 @@ def routing_metadata(call: Call, request: ChatRequest, route: Route) -> dict[str
         "endpoints": {"total": len(available), "available": available},
         "attempts": [attempt.view() for attempt in route.attempts],
         "params": {},
-        "pipeline": [],
+        "pipeline": list(generation.fees.pipeline),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openrouter_emulator.catalogue.hosts import Host
 from openrouter_emulator.catalogue.models import Model
 from openrouter_emulator.catalogue.pricing import ZERO, Cost, TokenCounts, rounded
+from openrouter_emulator.inputs.parts import MediaCounts
 from openrouter_emulator.prompt_cache.counts import CacheCounts
 from openrouter_emulator.prompt_cache.rules import rule_for
 
@@ -60,6 +61,10 @@ class Fees:
     search_engine: str | None = None
     found_tokens: int = 0
     """What was found, as tokens of the prompt."""
+    file_tokens: int = 0
+    """Documents the model reads itself, as tokens of the prompt."""
+    pipeline: tuple[dict[str, Any], ...] = ()
+    """What ran beside the model, and what it cost."""
 
 
 @dataclass(slots=True)
@@ -72,6 +77,7 @@ class Generation:
     prompt_tokens: int
     answer: Answer
     streamed: bool
+    media: MediaCounts = field(default_factory=MediaCounts)
     cache: CacheCounts = field(default_factory=CacheCounts)
     fees: Fees = field(default_factory=Fees)
     user: str | None = None
@@ -125,6 +131,7 @@ class Generation:
             written_1h=self.cache.written_1h,
             reasoning=min(len(self.answer.reasoning), written),
             image=self.answer.image_tokens if written == whole else 0,
+            audio=self.media.audio_tokens,
         )
         self.cost = Cost(services=self.fees.total) if self._is_free(written) else self._full_cost(self.counts)
 

@@ -2,17 +2,14 @@
 
 from openrouter_emulator.chat.request import ChatRequest, Message
 from openrouter_emulator.http.wire import encode
+from openrouter_emulator.inputs.parts import count_part_tokens
 from openrouter_emulator.tokens import count_tokens
 
 PER_MESSAGE = 4
-PER_IMAGE = 1_024
-PER_FILE = 1_500
-PER_CLIP = 800
-"""Audio and video: flat, whatever their length."""
 
 
 def count_prompt_tokens(request: ChatRequest) -> int:
-    """Messages with their framing, tools, and media at a flat price each."""
+    """Messages with their framing, tools, and media by their size."""
     tools = sum(count_tokens(encode(tool).decode()) for tool in request.tools or ())
     return tools + sum(count_message_tokens(message) for message in request.messages)
 
@@ -20,10 +17,3 @@ def count_prompt_tokens(request: ChatRequest) -> int:
 def count_message_tokens(message: Message) -> int:
     calls = count_tokens(encode(message.tool_calls).decode()) if message.tool_calls else 0
     return PER_MESSAGE + calls + sum(count_part_tokens(part) for part in message.parts)
-
-
-def count_part_tokens(part: dict[str, object]) -> int:
-    kind = part.get("type")
-    if kind == "text":
-        return count_tokens(str(part.get("text", "")))
-    return {"image_url": PER_IMAGE, "file": PER_FILE}.get(str(kind), PER_CLIP)

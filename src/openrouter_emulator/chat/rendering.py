@@ -124,8 +124,9 @@ def usage_object(generation: Generation) -> dict[str, Any]:
         "prompt_tokens_details": {
             "cached_tokens": counts.cached,
             "cache_write_tokens": counts.written + counts.written_1h,
-            "audio_tokens": 0,
+            "audio_tokens": counts.audio,
             "video_tokens": 0,
+            "file_tokens": generation.fees.file_tokens,
         },
         "cost_details": {
             "upstream_inference_cost": rounded(cost.prompt + cost.completion),

@@ -31,6 +31,11 @@ class Message(msgspec.Struct):
         return self.content or []
 
     @property
+    def annotated_files(self) -> list[dict[str, Any]]:
+        """What was parsed before and comes back with an answer."""
+        return [one.get("file") or {} for one in self.annotations or () if one.get("type") == "file"]
+
+    @property
     def text(self) -> str:
         return "\n".join(str(part.get("text", "")) for part in self.parts if part.get("type") == "text")
 

@@ -34,6 +34,8 @@ class ApiError(Exception):
         self.metadata = metadata
         self.availability = availability
         self.headers = headers or {}
+        self.asked_model: str | None = None
+        """The model whose host failed last, where any host was asked."""
 
     def body(self) -> dict[str, Any]:
         """`metadata` and `availability` are left out where the real service leaves them out."""

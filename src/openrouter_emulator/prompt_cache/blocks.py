@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from openrouter_emulator.answers.web_search import searches_web
-from openrouter_emulator.chat.prompt import PER_MESSAGE, count_part_tokens
+from openrouter_emulator.chat.prompt import PER_MESSAGE
 from openrouter_emulator.chat.request import ChatRequest, Message
 from openrouter_emulator.http.wire import encode
+from openrouter_emulator.inputs.parts import count_part_tokens
 from openrouter_emulator.tokens import count_tokens
 
 MARKERS = ("cache_control", "prompt_cache_breakpoint")

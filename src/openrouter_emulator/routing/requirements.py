@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from openrouter_emulator.answers.files import named_engine
 from openrouter_emulator.chat.request import ChatRequest
 
 PARAMETERS = {
@@ -34,12 +35,15 @@ class Requirements:
 
 
 def read_requirements(request: ChatRequest, *, prompt_tokens: int) -> Requirements:
-    kinds = (part.get("type") for message in request.messages for part in message.parts)
+    kinds = [part.get("type") for message in request.messages for part in message.parts]
+    inputs = {PART_MODALITIES[str(kind)] for kind in kinds if kind in PART_MODALITIES}
+    if "file" in kinds and named_engine(request) == "native":
+        inputs.add("file")
     return Requirements(
         prompt_tokens=prompt_tokens,
         output_limit=request.output_limit,
         parameters=frozenset(_parameters(request)),
-        input_modalities=frozenset(PART_MODALITIES[str(kind)] for kind in kinds if kind in PART_MODALITIES),
+        input_modalities=frozenset(inputs),
         output_modalities=tuple(request.modalities or ()),
         tool_names=(*request.function_names, *request.server_tools),
     )

@@ -114,6 +114,7 @@ class Router:
 
     def _failure(self) -> ApiError:
         error = self._last_error or ApiError(404, "No endpoints found.")
+        error.asked_model = self._attempts[-1].host.model.id if self._attempts else None
         if len(self._attempts) > 1:
             previous = [
                 {"provider": attempt.host.name, "code": provider_code(attempt.status), "status": attempt.status}

@@ -31,7 +31,7 @@ def eligible_hosts(hosts: Sequence[Host], needs: Requirements, wishes: ProviderP
     left, funnel = list(hosts), [{"step": "Initial Endpoints", "endpoint_count": len(hosts)}]
     if not left:
         raise _nobody("No endpoints found for this model.", "no_endpoints", funnel, None)
-    for step in (*_capabilities(needs), *_permissions(wishes), *_demands(needs, wishes)):
+    for step in (*_capabilities(hosts, needs), *_permissions(wishes), *_demands(needs, wishes)):
         left = [host for host in left if step.keeps(host)]
         funnel.append({"step": step.name, "endpoint_count": len(left)})
         if not left:
@@ -84,7 +84,7 @@ def _drawn(hosts: Sequence[Host], outages: Collection[str], chance: random.Rando
     return sorted(hosts, key=key)
 
 
-def _capabilities(needs: Requirements) -> list[Step]:
+def _capabilities(hosts: Sequence[Host], needs: Requirements) -> list[Step]:
     outputs = ", ".join(needs.output_modalities)
     tool = needs.tool_names[0] if needs.tool_names else ""
     return [
@@ -96,7 +96,7 @@ def _capabilities(needs: Requirements) -> list[Step]:
         Step(
             "Filter by Input Modalities",
             lambda host: needs.input_modalities <= host.model.input_modalities,
-            f"No endpoints found that support {_missing_kind(needs)} input",
+            f"No endpoints found that support {_missing_kind(hosts, needs)} input",
         ),
         Step(
             "Filter by Tool Support",
@@ -107,8 +107,10 @@ def _capabilities(needs: Requirements) -> list[Step]:
     ]
 
 
-def _missing_kind(needs: Requirements) -> str:
-    return "/".join(sorted(needs.input_modalities)) or "this"
+def _missing_kind(hosts: Sequence[Host], needs: Requirements) -> str:
+    """What some host lacks: the others are none of its troubles."""
+    shared = frozenset.intersection(*(host.model.input_modalities for host in hosts))
+    return "/".join(sorted(needs.input_modalities - shared)) or "this"
 
 
 def _permissions(wishes: ProviderPreferences) -> list[Step]:
