@@ -94,7 +94,7 @@ class BlockReader:
             parts = _WHOLE if isinstance(content, str) or not content else content
             for number, part in enumerate(parts):
                 said = (content or "") if parts is _WHOLE else part.get("text")
-                identity, estimate = self._measure(_canonical(part) if said is None else said)
+                identity, estimate = self._measure_part(part, said)
                 if said == "":
                     blocks.empty.add(len(blocks))
                 blocks.add(
@@ -107,6 +107,12 @@ class BlockReader:
                 )
                 head = framing = 0
         return blocks
+
+    def _measure_part(self, part: Wire, said: str | None) -> tuple[int, int]:
+        media = part.get("media")
+        if media is None:
+            return self._measure(_canonical(part) if said is None else said)
+        return self._measure(media.identity)[0], media.tokens
 
     def _measure(self, content: str) -> tuple[int, int]:
         """Identity and estimated tokens of a text."""

@@ -89,6 +89,21 @@ class RoutePlan:
         )
 
 
+def able_models(catalog: Catalog, needs: Needs) -> list[ModelProfile]:
+    """Which models can do it and answer in text, the cheapest answers first; no routers, and nothing twice."""
+    found = [
+        model
+        for model in catalog
+        if not model.is_router
+        and model.alias_target is None
+        and "text" in model.output_modalities
+        and not model.makes_images
+        and model.prices.base.completion is not None
+        and needs.unmet(model) is None
+    ]
+    return sorted(found, key=lambda model: (model.prices.base.completion, model.id))
+
+
 def plan_route(
     requested: str | None,
     *,

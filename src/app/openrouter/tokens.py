@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from app.openrouter.media import Media
+
 LATIN_CHARS_PER_TOKEN = 3.6
 """English runs at 4.6 with today's tokenizers, JSON and code at 2.4."""
 TWO_BYTE_CHARS_PER_TOKEN = 2.6
@@ -25,11 +27,14 @@ def estimate_tokens(text: str) -> int:
 
 
 def estimate_prompt_tokens(messages: Iterable[Mapping[str, Any]]) -> int:
-    """Tokens of a prompt of text messages in OpenRouter's shape."""
-    return sum(TOKENS_PER_MESSAGE + estimate_tokens(_text_of(message.get("content"))) for message in messages)
+    """Tokens of a planned prompt: its texts, and what goes along with them."""
+    return sum(TOKENS_PER_MESSAGE + _content_tokens(message.get("content")) for message in messages)
 
 
-def _text_of(content: Any) -> str:
+def _content_tokens(content: Any) -> int:
     if isinstance(content, str):
-        return content
-    return "".join(part.get("text") or "" for part in content or () if isinstance(part, Mapping))
+        return estimate_tokens(content)
+    parts = [part for part in content or () if isinstance(part, Mapping)]
+    text = "".join(part.get("text") or "" for part in parts)
+    media: list[Media] = [part["media"] for part in parts if "media" in part]
+    return estimate_tokens(text) + sum(each.tokens for each in media)
