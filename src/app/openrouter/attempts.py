@@ -1,8 +1,8 @@
 """The record of what was tried for one turn, and how much more may be tried."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from app.openrouter.catalog import Catalog
 from app.openrouter.errors import AnswerMisfit
@@ -47,6 +47,8 @@ class Attempt:
     generation_id: str | None = None
     partial_content: str | None = None
     """The text a failed call gave before it failed."""
+    file_annotations: tuple[Mapping[str, Any], ...] = ()
+    """Documents that were read, and paid for, although the call failed."""
     next_step: NextStep | None = None
     """None after the answer, and where nothing more was tried."""
 

@@ -44,7 +44,7 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """`usage` stays text until it is read, for the sake of exact decimals."""
+    """`usage` and `openrouter_metadata` stay text until they are read, for the sake of exact decimals."""
 
     id: Any = None
     model: Any = None
@@ -53,6 +53,7 @@ class Chunk(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     citations: Any = None
+    openrouter_metadata: msgspec.Raw = msgspec.Raw()
 
     @property
     def choice(self) -> Choice | None:
@@ -67,10 +68,12 @@ class _LooseChunk(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw()
     error: Any = None
     citations: Any = None
+    openrouter_metadata: msgspec.Raw = msgspec.Raw()
 
 
 _quick = msgspec.json.Decoder(Chunk)
 _patient = msgspec.json.Decoder(_LooseChunk)
+_HEAD = ("id", "model", "provider", "usage", "error", "citations", "openrouter_metadata")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]..")
 
 
@@ -92,8 +95,7 @@ def _decode_patiently(payload: bytes) -> Chunk:
         native_finish_reason=first.get("native_finish_reason"),
         error=first.get("error"),
     )
-    head = {name: getattr(loose, name) for name in ("id", "model", "provider", "usage", "error", "citations")}
-    return Chunk(choices=[choice], **head)
+    return Chunk(choices=[choice], **{name: getattr(loose, name) for name in _HEAD})
 
 
 def _delta(value: Any) -> Delta:

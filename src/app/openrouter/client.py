@@ -124,6 +124,7 @@ class OpenRouterClient:
     ) -> AsyncIterator[Answer]:
         body = msgspec.json.encode(request.to_wire(stream=stream))
         headers = {"Content-Type": "application/json"} | ({"X-Request-ID": request_id} if request_id else {})
+        headers |= {"X-OpenRouter-Metadata": "enabled"} if request.wants_metadata else {}
         clock = StreamClock(timeouts, _now())
         try:
             async with self._transport.call("POST", "/chat/completions", clock, body=body, headers=headers) as response:

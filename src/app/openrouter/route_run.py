@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,8 @@ from app.openrouter.attempts import Attempt, AttemptBudget, NextStep
 from app.openrouter.breaker import CircuitBreaker, outcome_of
 from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import AnswerMisfit, AttemptsSpent, OpenRouterError
+from app.openrouter.media import Media, as_sent, media_in
+from app.openrouter.parsed_files import with_parsed
 from app.openrouter.retries import RetryPolicy, decide
 from app.openrouter.route_steps import Call, Leg
 from app.openrouter.routing import RoutePlan
@@ -52,13 +54,18 @@ class RouteRun:
         policy: RetryPolicy | None = None,
         request_id: str | None = None,
         check: Callable[[Completion], object] | None = None,
+        load: Callable[[Collection[Media]], Awaitable[Mapping[str, bytes]]] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`check` raises `AnswerMisfit` for a whole answer that will not do: it is mended, or others are asked."""
+        """`check` raises `AnswerMisfit` for a whole answer that will not do: it is mended, or others are asked.
+
+        `load` gives, by source, the bytes of what goes along with the prompt; they are held as long as the run.
+        """
         self.attempts: list[Attempt] = []
         self.misfit: AnswerMisfit | None = None
         """The last answer that would not do."""
         self._check = check
+        self._load = load
         self._client = client
         self._plan = plan
         self._request = request
@@ -89,6 +96,7 @@ class RouteRun:
 
     async def _run(self, ask: Callable[[ChatRequest], AsyncGenerator[StreamEvent]]) -> AsyncGenerator[RouteEvent]:
         leg = self._admitted(Leg(self._plan.layers[0], self._plan.layers[1:]))
+        self._request = await self._prepared(self._request)
         while True:
             call = self._begin(leg)
             try:
@@ -104,6 +112,9 @@ class RouteRun:
                     self.misfit, leg = error, leg.at(error.model)
                 step = decide(error, leg.situation(call, self._budget.left), self._policy)
                 attempt = self._end(call, error=error, next_step=step)
+                if error.file_annotations:  # paid for once: whoever is asked next is told what was read
+                    messages = with_parsed(self._request.messages, error.file_annotations)
+                    self._request = replace(self._request, messages=messages)
                 if step is None:
                     raise
                 wait = self._policy.wait(leg.tries, error, self._chance()) if step == "retry" else 0.0
@@ -113,6 +124,15 @@ class RouteRun:
                 raise
             yield AttemptFailed(attempt, content_came=call.first_content is not None)
             await asyncio.sleep(wait)
+
+    async def _prepared(self, request: ChatRequest) -> ChatRequest:
+        """With the bytes of what goes along in place of what stands for them."""
+        media = list(media_in(request.messages))
+        if not media:
+            return request
+        held = {each for each in media if not each.is_link}
+        contents = await self._load(held) if held and self._load else {}
+        return replace(request, messages=await asyncio.to_thread(as_sent, request.messages, contents))
 
     def _begin(self, leg: Leg) -> Call:
         if not self._budget.take():

@@ -49,6 +49,7 @@ class Call:
             usage=partial.usage if partial else None,
             partial_content=partial.content if partial and error else None,
             generation_id=told.generation_id if told else None,
+            file_annotations=error.file_annotations if error else (),
             next_step=next_step,
         )
 

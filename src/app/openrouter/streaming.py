@@ -1,6 +1,7 @@
 """Folding: the chunks of a stream, or the one body of a plain answer, become one completion and its deltas."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from app.openrouter.annotations import AnnotationFold
 from app.openrouter.chunks import Choice, Chunk, Delta, decode_chunk
 from app.openrouter.error_reading import read_error
 from app.openrouter.errors import EmptyAnswer, OpenRouterError, TruncatedStream, UnreadableAnswer
+from app.openrouter.parsed_files import parsing_cost
 from app.openrouter.reading import as_map, as_maps, as_text, read_usage
 from app.openrouter.reasoning_details import ReasoningDetailsFold
 from app.openrouter.think_tags import ThinkTags, answer_in_thinking
@@ -38,6 +40,7 @@ class CompletionFold:
         self.finish_reason: str | None = None
         self.native_finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.parsing_cost: Decimal | None = None
         self._started = False
         self._content = bytearray()  # UTF-8: a list of many small strings takes ten times the room
         self._reasoning = bytearray()
@@ -107,6 +110,7 @@ class CompletionFold:
             finish_reason=self.finish_reason,
             native_finish_reason=self.native_finish_reason,
             usage=self.usage,
+            parsing_cost=self.parsing_cost,
         )
 
     def failed(self, error: OpenRouterError) -> OpenRouterError:
@@ -127,6 +131,8 @@ class CompletionFold:
             self.provider = as_text(chunk.provider) or self.provider
         if chunk.usage:
             self.usage = read_usage(chunk.usage) or self.usage
+        if chunk.openrouter_metadata:
+            self.parsing_cost = parsing_cost(chunk.openrouter_metadata)
 
     def _read_choice(self, choice: Choice, events: list[StreamEvent]) -> None:
         if choice.finish_reason is not None:

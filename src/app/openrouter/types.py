@@ -83,6 +83,8 @@ class ChatRequest:
     cache_control: Mapping[str, Any] | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: Mapping[str, Any] | None = None
+    wants_metadata: bool = False
+    """Ask in a header what ran beside the model, and what that cost."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -101,7 +103,7 @@ class ChatRequest:
         With both keys OpenRouter would put `model` in front of `models` and try it twice.
         """
         body = _without_none(self)
-        del body["model"], body["fallback_models"]
+        del body["model"], body["fallback_models"], body["wants_metadata"]
         models = self.models[:MODELS_ON_THE_WIRE]
         body |= {"model": self.model} if len(models) == 1 else {"models": list(models)}
         if self.provider is not None:
@@ -163,6 +165,8 @@ class Completion:
     finish_reason: str | None = None
     native_finish_reason: str | None = None
     usage: Usage | None = None
+    parsing_cost: Decimal | None = None
+    """USD for reading documents, a part of `usage.cost`; told only where the request wanted metadata."""
     first_token_seconds: float | None = None
     """From sending the request to the first text, reasoning, image or tool call; None when not streamed."""
     total_seconds: float | None = None
