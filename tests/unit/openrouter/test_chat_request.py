@@ -43,7 +43,7 @@ def test_preferences_leave_out_what_is_none() -> None:
 
 
 def test_every_key_is_one_that_the_official_request_knows() -> None:
-    ours = {field.name for field in fields(ChatRequest)} - {"fallback_models"} | {"models", "stream"}
+    ours = {field.name for field in fields(ChatRequest)} - {"fallback_models", "wants_metadata"} | {"models", "stream"}
     assert ours <= set(OfficialRequest.model_fields)
     assert {field.name for field in fields(ProviderPreferences)} <= set(OfficialPreferences.model_fields)
 
