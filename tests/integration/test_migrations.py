@@ -177,6 +177,7 @@ def test_the_tables_of_the_product_stand_under_their_names() -> None:
         "usage_daily",
         "unbilled_calls",
         "idempotency_keys",
+        "parsed_files",
         "generated_images",
         "model_presets",
     }

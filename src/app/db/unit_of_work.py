@@ -21,6 +21,7 @@ from app.db.repositories.idempotency import IdempotencyKeys
 from app.db.repositories.ledger import Ledger
 from app.db.repositories.openings import Openings
 from app.db.repositories.overrides import Overrides
+from app.db.repositories.parsed_files import ParsedFiles
 from app.db.repositories.presets import Presets
 from app.db.repositories.principals import Principals
 from app.db.repositories.quotas import Quotas
@@ -118,6 +119,11 @@ class UnitOfWork:
     def overrides(self) -> Overrides:
         """``plan_overrides``."""
         return Overrides(self._session)
+
+    @cached_property
+    def parsed_files(self) -> ParsedFiles:
+        """``parsed_files``."""
+        return ParsedFiles(self._session)
 
     @cached_property
     def presets(self) -> Presets:

@@ -84,7 +84,7 @@ def tokens_through(said: Sequence[Said], tokens_of: TokensOf) -> int:
         return 0
     last = said[-1]
     if last.is_usable or len(said) < 2:
-        return last.tokens_before + tokens_of({"role": last.role, "content": last.content})
+        return last.tokens_before + _sum(last.as_sent, tokens_of)
     return said[-2].tokens_before
 
 

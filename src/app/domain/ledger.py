@@ -16,6 +16,12 @@ KEEP_ALIVE = "keep_alive"
 HOUSE_KINDS = frozenset({LOST_ATTEMPT, KEEP_ALIVE})
 """Lines the house pays: they count against nobody's plan."""
 
+PDF_OCR = "pdf_ocr"
+"""What recognising the pages of documents cost beside the model: a part of one call's bill, in a line of its own."""
+
+FEE_KINDS = frozenset({PDF_OCR})
+"""Lines for services that ran within a call which has a line itself: no requests of their own."""
+
 LATE_BILL = "late_bill"
 """The line for what a call turned out to cost after its own line was written: no request of its own."""
 
@@ -92,10 +98,15 @@ def month_amounts(line: LedgerLine) -> dict[str, Any]:
     }
 
 
+def requests_of(kind: str) -> int:
+    """How many requests a line of this kind stands for."""
+    return 0 if kind == LATE_BILL or kind in FEE_KINDS else 1
+
+
 def day_amounts(line: LedgerLine) -> dict[str, Any]:
     """What a line adds to its day, by column of ``usage_daily``."""
     return {
-        "requests": 0 if line.kind == LATE_BILL else 1,
+        "requests": requests_of(line.kind),
         "messages": line.messages,
         "images": line.images,
         "prompt_tokens": line.prompt_tokens,

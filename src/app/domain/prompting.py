@@ -41,6 +41,15 @@ class Said:
     depth: int = 0
     tokens_before: int = 0
     summary: str | None = None
+    wire: tuple[WireMessage, ...] = ()
+    """What is sent of it, where that is more than its text."""
+    in_words: tuple[str, ...] = ()
+    """Why each of the files beside it is only told of in words."""
+
+    @property
+    def as_sent(self) -> tuple[WireMessage, ...]:
+        """It in a prompt; mostly one message."""
+        return self.wire or ({"role": self.role, "content": self.content},)
 
 
 def select_history(said: Sequence[Said]) -> list[WireMessage]:
@@ -51,9 +60,10 @@ def select_history(said: Sequence[Said]) -> list[WireMessage]:
     answered = {each.answers for each in said if each.role == "assistant" and each.is_usable}
     known = {each.id for each in said}
     return [
-        {"role": each.role, "content": each.content}
+        message
         for each in said
         if (each.id in answered if each.role == "user" else each.is_usable and each.answers in known)
+        for message in each.as_sent
     ]
 
 
@@ -61,7 +71,7 @@ def build_messages(
     *,
     system_prompt: str,
     history: Sequence[WireMessage],
-    question: str,
+    question: Sequence[WireMessage],
     documents: Sequence[Document] = (),
     summary: str = "",
 ) -> list[WireMessage]:
@@ -70,27 +80,39 @@ def build_messages(
     Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached. A
     summary stands right behind the system prompt, in front of the first question that goes along: it keeps its place.
     """
-    newest: Any = question
+    *before, newest = question
     if documents:
-        newest = [_text(_quote(documents) + "\n\n"), _text(question)]
-    turns = [*history, {"role": "user", "content": newest}]
+        newest = _with_text_before(newest, _quote(documents))
+    turns = [*history, *before, newest]
     if summary:
-        first = turns[0]["content"]
-        parts = first if isinstance(first, list) else [_text(first)]
-        turns[0] = {**turns[0], "content": [_text(_remember(summary) + "\n\n"), *parts]}
+        turns[0] = _with_text_before(turns[0], _remember(summary))
     return [{"role": "system", "content": system_prompt}, *turns]
 
 
 def kinds_of(
-    history: Sequence[WireMessage], documents: Sequence[Document] = (), summary: str = ""
+    history: Sequence[WireMessage],
+    question: Sequence[WireMessage],
+    documents: Sequence[Document] = (),
+    summary: str = "",
 ) -> list[list[PartKind]]:
     """What each part of the messages of ``build_messages`` is."""
-    newest: list[PartKind] = ["rag", "user"] if documents else ["user"]
-    earlier: list[list[PartKind]] = [["history"] for _ in history]
-    turns = [*earlier, newest]
+    turns: list[list[PartKind]] = [["history"] * _count_parts(each) for each in history]
+    turns += [["user"] * _count_parts(each) for each in question]
+    if documents:
+        turns[-1] = ["rag", *turns[-1]]
     if summary:
         turns[0] = ["history", *turns[0]]
     return [["system"], *turns]
+
+
+def _with_text_before(message: WireMessage, text: str) -> WireMessage:
+    content = message["content"]
+    parts = content if isinstance(content, list) else [_text(content)]
+    return {**message, "content": [_text(text + "\n\n"), *parts]}
+
+
+def _count_parts(message: WireMessage) -> int:
+    return len(message["content"]) if isinstance(message["content"], list) else 1
 
 
 def _text(text: str) -> dict[str, str]:

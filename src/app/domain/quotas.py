@@ -80,13 +80,15 @@ class TokenPrices:
 class TurnAsk:
     """What a turn would like to hold. Without ``prices`` (unknown) it holds all the money that is left.
 
-    ``messages`` is 0 for what the plan does not count as one, such as a title.
+    ``messages`` is 0 for what the plan does not count as one, such as a title; ``fees_usd`` is the most that services
+    beside the model, such as searches, may cost.
     """
 
     prompt_tokens: int
     max_tokens: int
     prices: TokenPrices | None
     messages: int = 1
+    fees_usd: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def grant_turn(ask: TurnAsk, balance: Balance) -> TurnGrant | Allowance:
 def _affordable_tokens(ask: TurnAsk, money: Decimal) -> int:
     if ask.prices is None:
         return ask.max_tokens if money > 0 else 0
-    left = money - ask.prompt_tokens * ask.prices.prompt
+    left = money - ask.fees_usd - ask.prompt_tokens * ask.prices.prompt
     if left < 0 or ask.prices.completion <= 0:
         return 0 if left < 0 else ask.max_tokens
     return int(min(left / ask.prices.completion, Decimal(ask.max_tokens)).to_integral_value(ROUND_FLOOR))
@@ -132,4 +134,4 @@ def _affordable_tokens(ask: TurnAsk, money: Decimal) -> int:
 def _cost(ask: TurnAsk, max_tokens: int, money: Decimal) -> Decimal:
     if ask.prices is None:
         return money
-    return ask.prompt_tokens * ask.prices.prompt + max_tokens * ask.prices.completion
+    return ask.fees_usd + ask.prompt_tokens * ask.prices.prompt + max_tokens * ask.prices.completion

@@ -15,9 +15,9 @@ MediaKind = Literal["image", "pdf", "audio"]
 Wire = Mapping[str, Any]
 
 PIXELS_PER_TOKEN = 600
-FEWEST_PICTURE_TOKENS, MOST_PICTURE_TOKENS = 300, 3_200
-"""Claude counts a token for 750 pixels and scales down what has more than 1,600 to 4,800 of them; Gemini and GPT cut
-into tiles of 250 to 800 tokens."""
+FEWEST_PICTURE_TOKENS, MOST_PICTURE_TOKENS = 300, 1_600
+"""Claude counts a token for 750 pixels and scales down what has more than 1,600 of them; Gemini counts 258 for each
+tile of 768 pixels, GPT 85 and 170 for each of 512."""
 TOKENS_PER_PAGE = 2_500
 """Claude counts 1,500 to 3,000 a page: its text, and its picture."""
 UNSEEN_PAGES = 10
@@ -52,6 +52,8 @@ class Media:
     width: int | None = None
     height: int | None = None
     pages: int | None = None
+    has_text: bool | None = None
+    """Of a document: whether its text can be read without looking at its pages; None: nobody knows."""
     seconds: float | None = None
 
     @property

@@ -4,18 +4,22 @@ What was read comes with the answer as annotations. A prompt in which an assista
 parsed, nor charged for parsing, a second time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
-from app.openrouter.media import Media
+from app.openrouter.media import UNSEEN_PAGES, Media
 from app.openrouter.reading import as_decimal, as_map, as_maps, as_text, read_exact
 
 PdfEngine = Literal["native", "cloudflare-ai", "mistral-ocr"]
 """`native`: the model itself reads the file, as input tokens. `cloudflare-ai`: the text it holds, for nothing.
 `mistral-ocr`: what can be seen on its pages, at a price a page."""
+
+PdfOption = Literal["auto", "native", "text", "ocr"]
+"""What may be asked for: `text` and `ocr` are the last two engines, `auto` the best that costs nothing by itself."""
 
 OCR_USD_PER_PAGE = Decimal("0.002")
 ACKNOWLEDGED = "I have read it."
@@ -25,6 +29,76 @@ MOST_ANNOTATION_BYTES = 4_000_000
 """Of one document: what is longer is kept without the pictures that were found in it."""
 
 Wire = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the documents of a prompt are read: `fresh` by `engine`, the others were read before."""
+
+    engine: PdfEngine
+    fresh: tuple[Media, ...] = ()
+
+    @property
+    def is_recognition(self) -> bool:
+        """It costs something by the page."""
+        return self.engine == "mistral-ocr" and bool(self.fresh)
+
+    @property
+    def pages(self) -> int | None:
+        """Of all that is read now; None where that is not known of each."""
+        known = [each.pages for each in self.fresh if each.pages]
+        return sum(known) if len(known) == len(self.fresh) else None
+
+    @property
+    def most_usd(self) -> Decimal:
+        """What reading may cost."""
+        pages = sum(each.pages or UNSEEN_PAGES for each in self.fresh)
+        return pages * OCR_USD_PER_PAGE if self.is_recognition else Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBefore:
+    """What an engine read of a document, and the answer with which that came."""
+
+    engine: PdfEngine
+    message_id: str
+    annotation: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """Which engine reads what was not read before, and what of that which was is sent back, by source."""
+
+    engine: PdfEngine
+    known: Mapping[str, ReadBefore]
+
+    def reading(self, files: Iterable[Media]) -> Reading:
+        """For the documents that really go along. Where nothing is left to read, the engine that costs nothing."""
+        fresh = tuple(dict.fromkeys(each for each in files if each.source not in self.known))
+        return Reading(engine=self.engine if fresh or self.engine == "native" else "cloudflare-ai", fresh=fresh)
+
+
+def choose_engine(
+    option: PdfOption, *, model_reads_files: bool, files: Sequence[Media], before: Mapping[str, Sequence[ReadBefore]]
+) -> EngineChoice:
+    """`before`: by source, what was read. Recognition only when asked for, or where a text is known to be missing."""
+    seen = {each.source: _by(before, each, "mistral-ocr") for each in files}
+    recognised = {source: found for source, found in seen.items() if found}
+    if option == "native" or (option == "auto" and model_reads_files and len(recognised) < len(seen)):
+        return EngineChoice("native", {})
+    if option == "ocr":
+        return EngineChoice("mistral-ocr", recognised)
+    texts = {each.source: found for each in files if (found := _by(before, each, "cloudflare-ai"))}
+    if option == "text":
+        return EngineChoice("cloudflare-ai", texts | recognised)
+    without = {each.source for each in files if each.has_text is False}
+    without |= {source for source, found in texts.items() if not text_of(found.annotation)}
+    known = {source: found for source, found in texts.items() if source not in without} | recognised
+    return EngineChoice("mistral-ocr" if without - set(recognised) else "cloudflare-ai", known)
+
+
+def _by(before: Mapping[str, Sequence[ReadBefore]], file: Media, engine: PdfEngine) -> ReadBefore | None:
+    return next((each for each in before.get(file.source, ()) if each.engine == engine), None)
 
 
 def file_parser(engine: PdfEngine) -> dict[str, Any]:
@@ -63,16 +137,17 @@ def kept(annotation: Wire) -> Wire:
     return {**annotation, "file": {**file, "content": texts}}
 
 
-def introduced(message: Wire, annotations: Sequence[Wire]) -> list[Wire]:
+def introduced(message: Wire, annotations: Sequence[Wire], sources: Collection[str] | None = None) -> list[Wire]:
     """A question with documents that were read before, as three messages: documents, acknowledgement, question.
 
-    An annotation stands on an assistant message only, and before this one there may be none.
+    An annotation stands on an assistant message only, and before this one there may be none. Of a planned question only
+    the documents from these `sources` are meant.
     """
     content = message.get("content")
     if not annotations or not isinstance(content, list | tuple):
         return [message]
-    files = [part for part in content if _is_file(part)]
-    rest = [part for part in content if not _is_file(part)]
+    files = [part for part in content if _is_file(part) and (sources is None or part["media"].source in sources)]
+    rest = [part for part in content if part not in files]
     acknowledgement = {"role": "assistant", "content": ACKNOWLEDGED, "annotations": list(annotations)}
     return [{**message, "content": files}, acknowledgement, {**message, "content": rest}]
 

@@ -36,6 +36,7 @@ from app.services.subscription_service import SubscriptionService, subscription_
 from app.services.summaries import Summaries
 from app.services.title_service import TitleService, title_service
 from app.services.titles import Titles
+from app.services.turn_files import TurnFileReader
 from app.services.turn_runner import TurnRunner
 
 
@@ -115,6 +116,7 @@ class Services:
         checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
         shared = SharedAnswers(settings=read_settings, coordination=coordination)
         hub = GenerationHub(settings=read_settings, shared=shared)
+        files = TurnFileReader(database=database, clock=clock)
         repeated = RepeatedRequests(database=database, hub=hub)
         watch = CacheWatch()
         keeper = CacheKeeper(
@@ -156,11 +158,13 @@ class Services:
                     quotas=quotas,
                     leases=leases,
                     checkpoints=checkpoints,
+                    files=files,
                     hub=hub,
                     watch=watch,
                     keeper=keeper,
                     clock=clock,
                 ),
+                files=files,
                 repeated=repeated,
                 follow_ups=follow_ups,
                 readers=AnswerReaders(database=database, hub=hub),

@@ -20,6 +20,7 @@ from app.domain.ledger import KEEP_ALIVE
 from app.openrouter.cache_prints import CachedCall, encode
 from app.openrouter.cache_rules import cache_rules
 from app.openrouter.keep_alive import KeptPrompt, ReturnOdds, keeping_cost, keeping_gain, kept_prompt
+from app.openrouter.media import media_in
 from app.services.chat_turn import Turn
 from app.services.model_call import ChatResult, ModelCallFailed
 from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
@@ -90,6 +91,8 @@ class CacheKeeper:
         left = result.caching[-1].left
         if prompt is None or profile is None or left is None or not turn.planned.caching.is_enabled:
             return
+        if any(True for _ in media_in(turn.planned.request.messages)):
+            return  # to say it once more all its files would have to be sent
         best = keeping_gain(prompt, profile.prices, 1.0)
         if best is None or best <= 0:
             return

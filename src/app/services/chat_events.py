@@ -139,6 +139,9 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     cache_discount_usd: Decimal | None
     cache: CacheReport | None = None
     total_cost_usd: Decimal | None
+    pdf_ocr_cost_usd: Decimal | None = None
+    """A part of the total, where pages of documents were recognised."""
+    audio_tokens: int | None = None
     reasoning_tokens: int | None
     finish_reason: str | None
     routing_strategy: str
@@ -358,6 +361,8 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         cache_discount_usd=_plain(result.cache_discount_usd),
         cache=_cache_report(result.caching[-1].verdict, result.cache_breakpoint_count),
         total_cost_usd=_plain(result.total_cost_usd),
+        pdf_ocr_cost_usd=_plain(result.pdf_ocr_cost_usd),
+        audio_tokens=usage.audio_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         finish_reason=result.finish_reason,
         routing_strategy=result.route.routing_strategy,
@@ -456,6 +461,8 @@ def stored_reply(kind: type[AnyReply], message: Message, **more: Any) -> AnyRepl
             breakpoints=message.cache_breakpoint_count or 0,
         ),
         total_cost_usd=_plain(message.total_cost_usd),
+        pdf_ocr_cost_usd=_plain(message.pdf_ocr_cost_usd),
+        audio_tokens=message.audio_tokens,
         reasoning_tokens=message.reasoning_tokens,
         finish_reason=message.finish_reason,
         routing_strategy=message.routing_strategy or "",

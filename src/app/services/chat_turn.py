@@ -10,12 +10,15 @@ from app.core.ids import new_id
 from app.core.text import storable
 from app.db.repositories.branches import PastMessage
 from app.domain.context_window import Room
+from app.domain.ledger import PDF_OCR
+from app.domain.links import Link
 from app.domain.prompting import Document
 from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import Attempt
 from app.openrouter.cache_accounts import CacheAccount
 from app.openrouter.cache_prints import CachedCall, decode, encode
 from app.openrouter.cache_verdicts import CacheVerdict
+from app.openrouter.parsed_files import PdfOption
 from app.services.model_call import AttemptCaching, ChatResult, ModelCall, PlannedCompletion, sane_usage
 from app.services.quota_service import BilledCall, Lease
 
@@ -34,6 +37,9 @@ class Question:
     documents: Sequence[Document] = ()
     schema: AnswerSchema | None = None
     """What the answer has to fit."""
+    links: Sequence[Link] | None = None
+    """Files that lie elsewhere. An edited question keeps those of the old one where ``None`` are given."""
+    pdf_engine: PdfOption = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "depth": turn.depth,
         "tokens_before": turn.tokens_before,
         "notes": [],
+        "attachment_urls": [each.as_row() for each in question.links or ()],
     }
     pending = {
         **shared,
@@ -127,6 +134,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "depth": turn.depth + 1,
         "tokens_before": turn.tokens_before + turn.question_tokens,
         "notes": list(turn.planned.route.notes),
+        "attachment_urls": [],
     }
     if turn.planned.schema is not None:
         pending["response_schema"] = turn.planned.schema.schema
@@ -153,6 +161,7 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "total_cost_usd": result.total_cost_usd,
+        "pdf_ocr_cost_usd": result.pdf_ocr_cost_usd,
         "is_provisional": result.total_cost_usd is None and attempt.generation_id is not None,
         "cached_tokens_read": usage.cached_tokens,
         "cached_tokens_write": usage.cache_write_tokens,
@@ -215,6 +224,28 @@ def answered_call(row: Mapping[str, Any], account: CacheAccount) -> BilledCall:
     """The ledger's line for the call that gave the answer: one message of the person's plan."""
     call = _billed_call(row, kind="chat", messages=1)
     return call if account.is_settled else replace(call, discount_is_provisional=True)
+
+
+def service_fees(result: ChatResult, answered: BilledCall) -> tuple[BilledCall, Sequence[BilledCall]]:
+    """The call without what ran beside the model, and a line for that: together they are what was billed."""
+    fee = result.pdf_ocr_cost_usd
+    if not fee or answered.cost_usd is None:
+        return answered, ()
+    line = BilledCall(
+        attempt_id=answered.attempt_id,
+        kind=PDF_OCR,
+        message_id=answered.message_id,
+        model=answered.model,
+        provider=answered.provider,
+        generation_id=answered.generation_id,
+        prompt_tokens=0,
+        completion_tokens=0,
+        cached_tokens_read=0,
+        cached_tokens_write=0,
+        cost_usd=fee,
+        cache_discount_usd=None,
+    )
+    return replace(answered, cost_usd=answered.cost_usd - fee), (line,)
 
 
 def lost_calls(rows: Sequence[Mapping[str, Any]]) -> list[BilledCall]:

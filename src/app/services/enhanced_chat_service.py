@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,11 @@ from app.db.repositories.branches import Reach
 from app.db.repositories.openings import Means, Opening
 from app.db.unit_of_work import UnitOfWork
 from app.domain.context_window import FittedHistory, Room, tokens_through
+from app.domain.links import Link, read_link
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
+from app.openrouter.media import media_in
+from app.openrouter.parsed_files import PdfOption
 from app.openrouter.structured_output import repair_tokens
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.answer_log import AnswerLog
@@ -30,12 +34,14 @@ from app.services.chat_events import ChatEvent, ChatReply
 from app.services.chat_turn import MessageIds, Question, RequestKey, TrimmedContext, Turn, cached_calls, opening_rows
 from app.services.follow_ups import FollowUps, follow_ups
 from app.services.generation_hub import GenerationHub, generation_hub
+from app.services.message_media import TurnFiles, handle_media, needs_of
 from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates, plan_gates
 from app.services.prompt_window import ANSWER_SHARE, Prompt, assemble_prompt, tokens_of
 from app.services.quota_service import QuotaService, quota_service
 from app.services.repeated_requests import RepeatedRequests, claim, repeated_requests
+from app.services.turn_files import TurnFileReader, turn_file_reader
 from app.services.turn_place import (
     AnswerStillRunning,
     Continuation,
@@ -65,6 +71,7 @@ class EnhancedChatService:
         quotas: QuotaService,
         gates: PlanGates,
         runner: TurnRunner,
+        files: TurnFileReader,
         repeated: RepeatedRequests,
         follow_ups: FollowUps,
         readers: AnswerReaders,
@@ -77,6 +84,7 @@ class EnhancedChatService:
         self._quotas = quotas
         self._gates = gates
         self._runner = runner
+        self._files = files
         self._repeated = repeated
         self._follow_ups = follow_ups
         self._readers = readers
@@ -256,15 +264,20 @@ class EnhancedChatService:
         question = replace(
             question,
             content=spot.asked.content if spot.asked else question.content,
+            links=_links_of(spot, question),
             preset_id=preset.id if preset else None,
         )
+        files = await self._files.read(uow, user_id, spot, question)
+        self._gates.require_kinds((each.media.kind for each in files.asked), limits)
         prompt = assemble_prompt(mode=spot.mode, preset=preset, question=question, past=spot.past)
-        planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt)
+        planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt, files)
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
+        hears = any(each.kind == "audio" for each in media_in(planned.request.messages))
         ask = TurnAsk(
             prompt_tokens + _schema_tokens(planned),
             planned.request.max_tokens,
-            self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens),
+            self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens, hears=hears),
+            fees_usd=planned.reading.most_usd if planned.reading else Decimal(0),
         )
         lease = self._quotas.grant(user_id, means, ask, message_id=ids.answer)
         turn = Turn(
@@ -276,7 +289,7 @@ class EnhancedChatService:
             is_asked_anew=spot.asked is not None,
             depth=spot.past[-1].depth + 1 if spot.past else 0,
             tokens_before=tokens_through(prompt.past, tokens_of),
-            question_tokens=tokens_of({"role": "user", "content": question.content}),
+            question_tokens=sum(map(tokens_of, prompt.asked)),
             created_at=now,
             lease=lease,
             planned=planned.limited_to(lease.grant.max_tokens).noting(*notes),
@@ -355,12 +368,23 @@ class EnhancedChatService:
         limits: PlanLimits,
         preset: ModelPreset | None,
         prompt: Prompt,
+        files: TurnFiles,
     ) -> tuple[PlannedCompletion, Prompt, Room]:
+        option = self._pdf_option(question)
         choice = self._gates.choose_models(
             limits,
             model=question.model or (preset.model if preset else None),
             fallback_models=question.fallback_models,
+            needs=needs_of((each.media for each in files.asked), native=option == "native"),
         )
+        model = choice.model or self._settings().llm_model
+        handling = handle_media(
+            profile=self._openrouter.catalog.get(model),
+            closed=self._gates.closed_kinds(limits),
+            option=option,
+            files=files,
+        )
+        prompt = prompt.with_files(handling, files)
         caches, cache_notes = self._gates.allows_caching(limits, asked=question.enable_caching)
         settings = self._settings()
         max_tokens, history_messages = self._max_tokens(question, preset), settings.llm_history_messages
@@ -383,9 +407,18 @@ class EnhancedChatService:
             top_p=preset.top_p if preset else None,
             max_tokens=max_tokens,
             schema=question.schema,
+            engine=handling.engine,
         )
         noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes, *fallback_notes)
         return noted, prompt, prompt.room(window, history_messages)
+
+    def _pdf_option(self, question: Question) -> PdfOption:
+        """How documents are to be read, where the server reads any but by models that do it themselves."""
+        if not self._settings().pdf_skip_parsing:
+            return question.pdf_engine
+        if question.pdf_engine in ("text", "ocr"):
+            raise InvalidField("pdf_engine", "is switched off on this server: only models themselves read documents.")
+        return "native"
 
 
 async def _events_of(answer: AnswerLog) -> AsyncIterator[ChatEvent]:
@@ -400,6 +433,14 @@ def _told_of(history: FittedHistory, tokens: int) -> TrimmedContext:
         left_out_messages=history.left_out,
         tokens=tokens,
     )
+
+
+def _links_of(spot: Spot, question: Question) -> Sequence[Link]:
+    """The files elsewhere that go with a question: a stored question has its own, an edited one those it had before."""
+    stored = spot.asked or (spot.beside if question.links is None else None)
+    if stored is not None and stored.role == "user":
+        return [read_link(each) for each in stored.attachment_urls]
+    return question.links or ()
 
 
 def _schema_tokens(planned: PlannedCompletion) -> int:
@@ -420,6 +461,7 @@ enhanced_chat_service = EnhancedChatService(
     quotas=quota_service,
     gates=plan_gates,
     runner=turn_runner,
+    files=turn_file_reader,
     repeated=repeated_requests,
     follow_ups=follow_ups,
     readers=answer_readers,

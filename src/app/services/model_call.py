@@ -17,6 +17,7 @@ from app.openrouter.cache_rules import cache_rules
 from app.openrouter.cache_verdicts import CacheVerdict, JudgedCall, judge
 from app.openrouter.catalog import Catalog
 from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
+from app.openrouter.parsed_files import Reading, match_files, text_of
 from app.openrouter.prompt_cache import CacheTicket
 from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
@@ -135,6 +136,8 @@ class PlannedCompletion:
     request_id: str | None
     schema: AnswerSchema | None = None
     """What the answer has to fit."""
+    reading: Reading | None = None
+    """How the documents of the prompt are read, where there are any."""
 
     def limited_to(self, max_tokens: int) -> "PlannedCompletion":
         """The same turn with a shorter answer."""
@@ -164,6 +167,8 @@ class ChatResult:
     completion: Completion = field(repr=False)
     structured: StructuredData | None = None
     """Where the turn has a schema, and then always."""
+    pdf_ocr_cost_usd: Decimal | None = None
+    """A part of the bill; ``None`` where no pages were recognised."""
 
     @property
     def answer(self) -> str:
@@ -301,12 +306,13 @@ class ModelCall:
             cache_discount_usd=caching[-1].account.discount_usd,
             finish_reason=completion.finish_reason,
             route=self.route,
-            notes=(*planned.route.notes, *_notes_on_nothing(completion)),
+            notes=(*planned.route.notes, *_notes_on_nothing(completion), *_notes_on_files(planned.reading, completion)),
             cache_breakpoint_count=len(planned.cache.breakpoints),
             attempts=self.attempts,
             caching=caching,
             completion=completion,
             structured=self._structured(completion),
+            pdf_ocr_cost_usd=_recognition_cost(planned.reading, completion, usage),
         )
         return self.result
 
@@ -330,6 +336,26 @@ class ModelCall:
             told["models_attempted"] = list(self.route.models_attempted)
             told["misfits"] = [asdict(each) for each in self._run.misfit.misfits]
         return kind(detail, reason=error.code, attempts=self.attempts, retry_after=error.retry_after, **told)
+
+
+def _recognition_cost(reading: Reading | None, completion: Completion, usage: Usage) -> Decimal | None:
+    """As OpenRouter told it, else by its price; never more than was billed. Nothing was read anew: nothing."""
+    if reading is None or not reading.is_recognition or usage.cost is None:
+        return None
+    told = completion.parsing_cost
+    if told is None:
+        told = reading.most_usd if any(each.get("type") == "file" for each in completion.annotations) else Decimal(0)
+    return min(told, usage.cost)
+
+
+def _notes_on_files(reading: Reading | None, completion: Completion) -> Iterator[str]:
+    """Documents in which the engine that costs nothing found nothing."""
+    if reading is None or reading.engine != "cloudflare-ai":
+        return
+    for file, annotation in match_files(reading.fresh, completion.annotations):
+        if not text_of(annotation):
+            advice = 'Ask again to have its pages read by OCR ($0.002 a page), or with `pdf_engine: "ocr"`.'
+            yield f'No text was found in "{file.name}". {advice}'
 
 
 def _is_repair(attempts: Sequence[Attempt]) -> bool:

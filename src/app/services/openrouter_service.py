@@ -1,7 +1,7 @@
 """Asks OpenRouter with the product's settings: models, routing, caching, user tracking; tells errors in our words."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypedDict, Unpack
@@ -26,7 +26,9 @@ from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import ModelNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
+from app.openrouter.media import Media, media_in
 from app.openrouter.models import ModelProfile
+from app.openrouter.parsed_files import EngineChoice, Reading, file_parser
 from app.openrouter.prompt_cache import (
     CachePlan,
     CachePlanner,
@@ -43,9 +45,12 @@ from app.openrouter.schema_walk import SchemaProblem
 from app.openrouter.structured_output import read_answer
 from app.openrouter.timeouts import Timeouts
 from app.openrouter.types import ChatRequest, ProviderPreferences, Usage
+from app.services.message_media import needs_of, notes_on_reading
 from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
 
 CATALOG_CHECK_SECONDS = 60.0
+LoadMedia = Callable[[Collection[Media]], Awaitable[Mapping[str, bytes]]]
+"""Gives the bytes of files, by source."""
 
 
 class NotConfigured(ServiceUnavailable):
@@ -77,6 +82,8 @@ class CompletionOptions(CachingOptions, total=False):
     """What each part of each message is, for the cache planner; guessed from roles where left out."""
     schema: AnswerSchema | None
     """What the answer has to fit: only models that can are asked."""
+    engine: EngineChoice | None
+    """How documents among the messages are read; left out, by whoever can for nothing."""
 
 
 class OpenRouterService:
@@ -136,7 +143,10 @@ class OpenRouterService:
         settings = self._settings()
         self._require_key()
         schema = options.get("schema")
-        needs = Needs(schema=schema is not None)
+        media = list(media_in(messages))
+        reading = self._reading(media, options.get("engine"))
+        native = reading is not None and reading.engine == "native"
+        needs = replace(needs_of(media, native=native), schema=schema is not None)
         route = self._plan_route(options.get("model"), options.get("fallback_models"), needs)
         model = self.catalog.get(route.requested)
         cache = self._plan_cache(route, messages, options)
@@ -156,6 +166,8 @@ class OpenRouterService:
             metadata={"request_id": request_id} if request_id else None,
             prompt_cache_options=cache.prompt_cache_options,
             response_format=schema.wire() if schema else None,
+            plugins=(file_parser(reading.engine),) if reading else None,
+            wants_metadata=reading is not None and reading.is_recognition,
         )
         planned = PlannedCompletion(
             request=request,
@@ -164,11 +176,20 @@ class OpenRouterService:
             caching=self._caching(options),
             request_id=request_id,
             schema=schema,
+            reading=reading,
         )
-        return planned.noting(*unsent)
+        return planned.noting(*(notes_on_reading(reading) if reading else ()), *unsent)
 
-    def call(self, planned: PlannedCompletion) -> "ModelCall":
-        """A planned turn about to be sent; nothing is sent before it is awaited."""
+    @staticmethod
+    def _reading(media: Sequence[Media], engine: EngineChoice | None) -> Reading | None:
+        files = [each for each in media if each.kind == "pdf"]
+        return (engine or EngineChoice("cloudflare-ai", {})).reading(files) if files else None
+
+    def call(self, planned: PlannedCompletion, *, load: LoadMedia | None = None) -> "ModelCall":
+        """A planned turn about to be sent; nothing is sent before it is awaited.
+
+        ``load`` brings the bytes of the files that go along, when the call begins.
+        """
         run = RouteRun(
             self._open_client(),
             planned.route,
@@ -177,6 +198,7 @@ class OpenRouterService:
             policy=replace(self._retries, begins_again=self._settings().stream_recovery is StreamRecovery.RESTART),
             request_id=planned.request_id,
             check=partial(read_answer, schema=planned.schema) if planned.schema else None,
+            load=load,
         )
         return ModelCall(run, planned, self.catalog, learn=self._learn)
 
@@ -201,13 +223,16 @@ class OpenRouterService:
         if usage.cached_tokens and self.catalog.same_model(planned.cache.model, served_by):
             self._cache_planner.renew(planned.cache, now=self._clock().timestamp())
 
-    def dearest_prices(self, route: RoutePlan, *, prompt_tokens: int) -> TokenPrices | None:
-        """The most a token may cost with any model of the route; ``None`` if one of them has no known price."""
+    def dearest_prices(self, route: RoutePlan, *, prompt_tokens: int, hears: bool = False) -> TokenPrices | None:
+        """The most a token may cost with any model of the route; ``None`` if one of them has no known price.
+
+        ``hears``: there are recordings in the prompt, whose tokens have a price of their own.
+        """
         found = [self.catalog.get(model) for layer in route.layers for model in layer]
         rates = [each.prices.at(prompt_tokens) for each in found if each is not None]
         if len(rates) < len(found) or not all(each.are_known for each in rates):
             return None
-        prompt = (each.prompt for each in rates)
+        prompt = (price for each in rates for price in (each.prompt, each.audio if hears else None))
         written = (price for each in rates for price in (each.input_cache_write, each.input_cache_write_1h))
         return TokenPrices(
             prompt=max(price for price in (*prompt, *written) if price is not None),

@@ -1,16 +1,23 @@
 """Asked once, when a turn opens: does the plan have this, which models may it use, how long may the prompt be."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.core.config import Settings, get_settings
-from app.core.errors import AppError, ServiceUnavailable
+from app.core.errors import AppError, InvalidField, ServiceUnavailable
 from app.domain.features import Feature, cheapest_plan_with, has_feature, is_advanced
 from app.domain.plans import PLAN_LIMITS, PlanLimits
+from app.openrouter.routing import Needs, able_models
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 
 MILLION = Decimal(1_000_000)
+MOST_SUGGESTIONS = 5
+KIND_FEATURES: Mapping[str, tuple[Feature, str]] = {
+    "pdf": (Feature.PDF_PROCESSING, "Sending PDFs"),
+    "audio": (Feature.AUDIO_PROCESSING, "Sending audio"),
+}
+"""By kind of file, what a plan needs for it; pictures are for everybody."""
 
 
 class FeatureNotAvailable(AppError):
@@ -30,6 +37,16 @@ class FeatureNotAvailable(AppError):
             plan=limits.plan.value,
             available_in=plan.value if plan else None,
         )
+
+
+class ModelLacksInput(InvalidField):
+    """A model somebody named cannot take what they send; ``models`` are some of those they may use and that can."""
+
+    code = "model_lacks_input"
+
+    def __init__(self, model: str, lacking: str, models: Sequence[str]) -> None:
+        which = f"These can: {', '.join(models)}." if models else "No model you may use can."
+        super().__init__("model", f"{model!r} cannot {lacking}. {which}", models=list(models))
 
 
 class FeatureDisabled(ServiceUnavailable):
@@ -80,9 +97,63 @@ class PlanGates:
         if not self._settings().structured_outputs_enabled:
             raise FeatureDisabled("structured_outputs", what="Answering by a schema")
 
+    def closed_kinds(self, limits: PlanLimits) -> frozenset[str]:
+        """The kinds of files that server or plan do not have."""
+        settings = self._settings()
+        return frozenset(
+            kind
+            for kind, (feature, _) in KIND_FEATURES.items()
+            if not (is_switched_on(feature, settings) and has_feature(limits, feature))
+        )
+
+    def require_kinds(self, kinds: Iterable[str], limits: PlanLimits) -> None:
+        """Raise what :meth:`require` raises for files of a kind that is not open to this plan."""
+        for kind in dict.fromkeys(kinds):
+            if kind in KIND_FEATURES:
+                feature, what = KIND_FEATURES[kind]
+                self.require(feature, limits, what=what)
+
     def choose_models(
-        self, limits: PlanLimits, *, model: str | None, fallback_models: Sequence[str] | None
+        self,
+        limits: PlanLimits,
+        *,
+        model: str | None,
+        fallback_models: Sequence[str] | None,
+        needs: Needs | None = None,
     ) -> ModelChoice:
+        """The models of a turn, by plan and by what they have to take.
+
+        Raises :class:`ModelLacksInput` for a named model that cannot; where none was named, one that can steps in.
+        """
+        choice = self._by_plan(limits, model=model, fallback_models=fallback_models)
+        return choice if needs is None else self._able(choice, limits, needs, is_named=model is not None)
+
+    def _able(self, choice: ModelChoice, limits: PlanLimits, needs: Needs, *, is_named: bool) -> ModelChoice:
+        settings = self._settings()
+        if choice.model is None and settings.enable_auto_router and settings.model_routing_enabled:
+            return choice
+        first = choice.model or settings.llm_model
+        profile = self._openrouter.catalog.get(first)
+        lacking = needs.unmet(profile) if profile else None
+        if lacking is None:
+            return choice
+        able = self._suggest(limits, needs)
+        if is_named or not able:
+            raise ModelLacksInput(first, lacking, able)
+        note = f"{able[0]!r} answers: {first!r} cannot {lacking}."
+        return replace(choice, model=able[0], notes=(note,))
+
+    def _suggest(self, limits: PlanLimits, needs: Needs) -> list[str]:
+        """A few models that can and that the plan has: the server's own first, then those with the cheapest answers."""
+        settings, catalog = self._settings(), self._openrouter.catalog
+        own = [catalog.get(each) for each in (settings.llm_model, *settings.default_fallback_models)]
+        preferred = [each.id for each in own if each is not None and needs.unmet(each) is None]
+        others = [each.id for each in able_models(catalog, needs) if not each.is_free]
+        may_advanced = has_feature(limits, Feature.ADVANCED_MODELS)
+        allowed = [each for each in dict.fromkeys((*preferred, *others)) if may_advanced or not self.is_advanced(each)]
+        return allowed[:MOST_SUGGESTIONS]
+
+    def _by_plan(self, limits: PlanLimits, *, model: str | None, fallback_models: Sequence[str] | None) -> ModelChoice:
         """A plan without advanced models gets the free model where none was named; a named advanced one is refused."""
         if has_feature(limits, Feature.ADVANCED_MODELS):
             return ModelChoice(model, fallback_models)

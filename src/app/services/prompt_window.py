@@ -10,6 +10,7 @@ from app.domain.modes import mode_or_default
 from app.domain.prompting import PartKind, Said, WireMessage, build_messages, kinds_of
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_turn import Question
+from app.services.message_media import MediaHandling, TurnFiles, notes_on_words
 from app.services.model_call import ContextTooLong
 
 NOTHING = FittedHistory()
@@ -24,7 +25,16 @@ class Prompt:
     system_prompt: str
     past: Sequence[Said]
     question: Question
+    asked: Sequence[WireMessage]
+    """The question as it is sent, without its documents; mostly one message."""
     history: FittedHistory = NOTHING
+
+    def with_files(self, handling: MediaHandling, files: TurnFiles) -> "Prompt":
+        """The same prompt with what stands beside its messages."""
+        if not files.asked and not files.beside:
+            return self
+        asked = handling.question(self.question.content, files.asked)
+        return replace(self, past=handling.said(self.past, files.beside), asked=asked)
 
     @property
     def messages(self) -> list[WireMessage]:
@@ -32,7 +42,7 @@ class Prompt:
         return build_messages(
             system_prompt=self.system_prompt,
             history=self.history.messages,
-            question=self.question.content,
+            question=self.asked,
             documents=self.question.documents,
             summary=self.history.summary,
         )
@@ -40,7 +50,7 @@ class Prompt:
     @property
     def kinds(self) -> list[list[PartKind]]:
         """What each part of :attr:`messages` is."""
-        return kinds_of(self.history.messages, self.question.documents, self.history.summary)
+        return kinds_of(self.history.messages, self.asked, self.question.documents, self.history.summary)
 
     @property
     def tokens(self) -> int:
@@ -69,7 +79,8 @@ class Prompt:
             told.append(f"{self.history.summarised} earlier messages went along as a summary.")
         if self.history.left_out:
             told.append(f"{self.history.left_out} earlier messages were left out: there was no room for them.")
-        return tuple(told)
+        gone = self.history.summarised + self.history.left_out
+        return (*told, *notes_on_words(each for each in self.past if each.depth >= gone))
 
 
 def _too_long(window: int, *, by_itself: bool) -> ContextTooLong:
@@ -89,7 +100,8 @@ def assemble_prompt(
 ) -> Prompt:
     """Put the prompt together, as yet without what was said before."""
     system_prompt = preset.system_prompt if preset and preset.system_prompt else mode_or_default(mode).system_prompt
-    return Prompt(system_prompt, [as_said(each) for each in past], question)
+    asked = [{"role": "user", "content": question.content}]
+    return Prompt(system_prompt, [as_said(each) for each in past], question, asked)
 
 
 def as_said(message: PastMessage) -> Said:

@@ -16,7 +16,7 @@ from app.db.repositories.openings import Means
 from app.db.repositories.quotas import Counters
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import HOUSE_KINDS, LATE_BILL, LATE_DISCOUNT
+from app.domain.ledger import HOUSE_KINDS, LATE_DISCOUNT, requests_of
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
@@ -71,6 +71,11 @@ class BilledCall:
         """What it adds to its month."""
         cost = self.cost_usd or Decimal(0)
         return Amounts(messages=self.messages, tokens=self.tokens, images=self.images, cost_usd=cost)
+
+    def used_with(self, fees: "Sequence[BilledCall]") -> Amounts:
+        """What it and the services within it add to the month."""
+        used = self.used
+        return replace(used, cost_usd=used.cost_usd + sum((each.cost_usd or Decimal(0) for each in fees), Decimal(0)))
 
     @property
     def savings_usd(self) -> Decimal:
@@ -178,19 +183,28 @@ class QuotaService:
         return now + timedelta(seconds=self._settings().quota_lease_seconds)
 
     async def settle(
-        self, uow: UnitOfWork, lease: Lease, call: BilledCall, *, lost: Sequence[BilledCall] = (), now: datetime
+        self,
+        uow: UnitOfWork,
+        lease: Lease,
+        call: BilledCall,
+        *,
+        fees: Sequence[BilledCall] = (),
+        lost: Sequence[BilledCall] = (),
+        now: datetime,
     ) -> bool:
         """Charge what was billed, once: false if the lease had already ended. An expired lease still counts here.
 
-        ``lost`` are calls that were billed without giving the answer: in the ledger, but paid by the house.
+        ``fees`` are for services within the call, to be charged as it is. ``lost`` are calls that were billed without
+        giving the answer: in the ledger, but paid by the house.
         """
         ended = await self._end(uow, lease, state="settled")
         if ended is None:
             return False
         if ended == "expired":
-            call = await self._less_what_the_house_paid(uow, lease, call)
-        await uow.quotas.charge(lease.user_id, lease.period.start, call.used, cache_savings_usd=call.savings_usd)
-        await self._enter(uow, lease, (*lost, call), now=now)
+            call, fees = await self._less_what_the_house_paid(uow, lease, call, fees)
+        used = call.used_with(fees)
+        await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=call.savings_usd)
+        await self._enter(uow, lease, (*lost, call, *fees), now=now)
         return True
 
     async def settle_at_once(
@@ -199,6 +213,7 @@ class QuotaService:
         lease: Lease,
         call: BilledCall,
         *,
+        fees: Sequence[BilledCall] = (),
         lost: Sequence[BilledCall] = (),
         end: MessageEnd,
         now: datetime,
@@ -207,12 +222,12 @@ class QuotaService:
 
         False, and nothing written, if it is not held any more: then :meth:`settle` finds out what became of it.
         """
-        entries = self._entries(lease.user_id, lease.plan, lease.period, (*lost, call), now=now)
+        entries = self._entries(lease.user_id, lease.plan, lease.period, (*lost, call, *fees), now=now)
         return await uow.closings.settle(
             lease.user_id,
             lease.id,
             period_start=lease.period.start,
-            used=call.used,
+            used=call.used_with(fees),
             cache_savings_usd=call.savings_usd,
             entries=entries,
             end=end,
@@ -232,22 +247,26 @@ class QuotaService:
         savings = counters.cache_savings_usd if counters else Decimal(0)
         return UsageOfPeriod(period, _balance(plan.limits, counters, held), savings)
 
-    async def _less_what_the_house_paid(self, uow: UnitOfWork, lease: Lease, call: BilledCall) -> BilledCall:
-        """A turn that was swept may have been billed as lost: one generation is in the ledger once."""
+    async def _less_what_the_house_paid(
+        self, uow: UnitOfWork, lease: Lease, call: BilledCall, fees: Sequence[BilledCall]
+    ) -> tuple[BilledCall, Sequence[BilledCall]]:
+        """A turn that was swept may have been billed as lost: one generation, fees and all, is in the ledger once."""
         paid = await uow.bills.find_house_line(lease.user_id, call.generation_id) if call.generation_id else None
         if paid is None:
-            return call
-        return replace(
+            return call, fees
+        cost = call.used_with(fees).cost_usd
+        rest = replace(
             call,
             prompt_tokens=max(0, call.prompt_tokens - paid.prompt_tokens),
             completion_tokens=max(0, call.completion_tokens - paid.completion_tokens),
             cached_tokens_read=0,
             cached_tokens_write=0,
-            cost_usd=None if call.cost_usd is None else max(Decimal(0), call.cost_usd - (paid.cost_usd or 0)),
+            cost_usd=None if call.cost_usd is None else max(Decimal(0), cost - (paid.cost_usd or 0)),
             cache_discount_usd=None
             if call.cache_discount_usd is None
             else call.cache_discount_usd - (paid.cache_discount_usd or 0),
         )
+        return rest, ()
 
     async def _end(self, uow: UnitOfWork, lease: Lease, *, state: str) -> str | None:
         """The state the lease was in; ``None`` if it had ended for good before."""
@@ -316,7 +335,7 @@ def _daily_row(user_id: UUID, plan: PlanTier, call: BilledCall, now: datetime) -
         **_owner(user_id, plan, call),
         **_counts(call),
         "day": now.date(),
-        "requests": 0 if call.kind == LATE_BILL else 1,
+        "requests": requests_of(call.kind),
         "cost_usd": call.cost_usd or Decimal(0),
         "cache_discount_usd": call.savings_usd,
     }

@@ -44,6 +44,7 @@ from app.services.chat_turn import (
     completed_values,
     ending_values,
     lost_calls,
+    service_fees,
     stopped_values,
     structured_values,
 )
@@ -53,6 +54,7 @@ from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_route
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.quota_service import BilledCall, QuotaService, quota_service
+from app.services.turn_files import TurnFileReader, turn_file_reader
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +72,7 @@ class TurnRunner:
         watch: CacheWatch,
         keeper: CacheKeeper,
         checkpoints: AnswerCheckpoints,
+        files: TurnFileReader,
         hub: GenerationHub,
         clock: Clock = utc_now,
     ) -> None:
@@ -80,6 +83,7 @@ class TurnRunner:
         self._watch = watch
         self._keeper = keeper
         self._checkpoints = checkpoints
+        self._files = files
         self._hub = hub
         self._clock = clock
 
@@ -162,6 +166,7 @@ class TurnRunner:
             raise AssertionError("a stream ends with its result or raises")
         finally:
             await asyncio.gather(*notes.values())
+            await self._files.keep_parsed(turn, call)
 
     async def _note_generation(self, turn: Turn, generation_id: str) -> None:
         # Beside the stream, not before it: should this process die, the bill can still be asked for.
@@ -175,11 +180,11 @@ class TurnRunner:
     async def _close_completed(self, turn: Turn, result: ChatResult, answer: AnswerLog) -> None:
         now = self._clock()
         rows = attempt_rows(turn, result.attempts, result.caching, now=now)
-        answered = answered_call(rows[-1], result.caching[-1].account)
+        answered, fees = service_fees(result, answered_call(rows[-1], result.caching[-1].account))
         ending = reply(turn, result)
         citations = [msgspec.structs.asdict(each) for each in ending.citations]
         values = completed_values(turn, result, now) | structured_values(result) | {"citations": citations}
-        await self._settle(turn, answer, ending, values, answered, rows, now)
+        await self._settle(turn, answer, ending, values, answered, rows, now, fees=fees)
         log.info("turn.completed", **tell_route(result.route))
         self._watch.observe(result, preset_id=turn.preset_id)
         self._keeper.note(turn, result)
@@ -206,6 +211,8 @@ class TurnRunner:
         answered: BilledCall,
         rows: Sequence[dict[str, Any]],
         now: datetime,
+        *,
+        fees: Sequence[BilledCall] = (),
     ) -> None:
         """Charge the last call of ``rows`` to the person and end the message with ``values``, together."""
         lost = lost_calls(rows[:-1])
@@ -218,17 +225,25 @@ class TurnRunner:
             reply=encode(ending).decode() if key is not None else None,
         )
         async with self._database.statement_by_statement() as uow:
-            is_closed = await self._quotas.settle_at_once(uow, turn.lease, answered, lost=lost, end=end, now=now)
+            is_closed = await self._quotas.settle_at_once(
+                uow, turn.lease, answered, fees=fees, lost=lost, end=end, now=now
+            )
             await uow.commit()
         if not is_closed:
-            await self._close_swept(turn, answered, lost, end, now)
+            await self._close_swept(turn, answered, fees, lost, end, now)
 
     async def _close_swept(
-        self, turn: Turn, answered: BilledCall, lost: Sequence[BilledCall], end: MessageEnd, now: datetime
+        self,
+        turn: Turn,
+        answered: BilledCall,
+        fees: Sequence[BilledCall],
+        lost: Sequence[BilledCall],
+        end: MessageEnd,
+        now: datetime,
     ) -> None:
         """The lease ran out while this process was held up, or a first try to close has succeeded after all."""
         async with self._database.unit_of_work() as uow:
-            if await self._quotas.settle(uow, turn.lease, answered, lost=lost, now=now):
+            if await self._quotas.settle(uow, turn.lease, answered, fees=fees, lost=lost, now=now):
                 await uow.turns.close_message(turn.user_id, turn.message_id, end.values, end.attempts)
                 if end.request_key is not None and end.reply is not None:
                     await uow.idempotency.keep_reply(turn.user_id, end.request_key, turn.message_id, end.reply)
@@ -284,6 +299,7 @@ turn_runner = TurnRunner(
     quotas=quota_service,
     leases=lease_keeper,
     checkpoints=answer_checkpoints,
+    files=turn_file_reader,
     hub=generation_hub,
     watch=cache_watch,
     keeper=cache_keeper,

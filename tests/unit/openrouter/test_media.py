@@ -65,7 +65,7 @@ class TestOnTheWire:
 class TestTokens:
     def test_they_go_by_size_pages_and_seconds(self) -> None:
         bare = TOKENS_PER_MESSAGE + estimate_tokens("Look")
-        for media, tokens in ((PICTURE, 512), (BOOK, 7_500), (VOICE, 500), (LINK, 3_200)):
+        for media, tokens in ((PICTURE, 512), (BOOK, 7_500), (VOICE, 500), (LINK, 1_600)):
             assert estimate_prompt_tokens([said("Look", media)]) == bare + tokens
 
     def test_the_cache_planner_counts_the_same(self) -> None:
@@ -75,7 +75,7 @@ class TestTokens:
     @pytest.mark.parametrize(("width", "height"), [(1, 1), (10_000, 10_000)])
     def test_a_picture_has_bounds(self, width: int, height: int) -> None:
         found = Media(kind="image", name="", source="x", width=width, height=height).tokens
-        assert found == (300 if width == 1 else 3_200)
+        assert found == (300 if width == 1 else 1_600)
 
     def test_an_unknown_length_is_guessed_by_the_bytes(self) -> None:
         assert Media(kind="audio", name="", source="x", size_bytes=40_000).tokens == 400

@@ -8,7 +8,11 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.schemas.cache import CacheRead
 from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
+from app.domain.links import MOST_LINKS, LinkKind
+from app.domain.public_urls import refuse_url
 from app.domain.schema_limits import refuse_schema
+
+PdfOption = Literal["auto", "native", "text", "ocr"]
 
 
 class ContextDocument(RequestBody):
@@ -17,6 +21,12 @@ class ContextDocument(RequestBody):
     text: Annotated[FilledText, Field(max_length=200_000)]
     title: Annotated[Text, Field(max_length=300)] = ""
     source: Annotated[Text, Field(max_length=2_000)] = ""
+
+
+def _public(url: str) -> str:
+    if refusal := refuse_url(url):
+        raise ValueError(refusal)
+    return url
 
 
 class AnswerOptions(RequestBody):
@@ -30,12 +40,21 @@ class AnswerOptions(RequestBody):
     preset_id: UUID | None = None
     fallback_models: Annotated[list[ModelId], Field(max_length=10)] | None = None
     context: list[ContextDocument] = Field(default_factory=list, max_length=20)
+    pdf_engine: PdfOption = "auto"
+
+
+class AttachmentUrl(RequestBody):
+    """A file that lies elsewhere: handed on to the model's host, never fetched by this server."""
+
+    kind: LinkKind
+    url: Annotated[Text, AfterValidator(_public)]
 
 
 class EditBody(AnswerOptions):
-    """A question in other words."""
+    """A question in other words. Without ``attachment_urls`` it keeps those of the question it stands beside."""
 
     message: FilledText
+    attachment_urls: Annotated[list[AttachmentUrl], Field(max_length=MOST_LINKS)] | None = None
 
 
 class ChatBody(EditBody):
@@ -89,6 +108,8 @@ class ChatRead(BaseModel):
     cache_discount_usd: Usd | None
     cache: CacheRead | None
     total_cost_usd: Usd | None
+    pdf_ocr_cost_usd: Usd | None
+    audio_tokens: int | None
     reasoning_tokens: int | None
     finish_reason: str | None
     routing_strategy: str

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from app.api.schemas.cache import CacheOutcomeName
 from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
+from app.domain.links import LinkKind
 from app.domain.modes import DEFAULT_MODE
 
 Title = Annotated[FilledText, Field(max_length=200)]
@@ -53,6 +54,13 @@ class ConversationPageRead(ReadModel):
     next_cursor: str | None
 
 
+class AttachmentUrlRead(BaseModel):
+    """A file beside a question that lies elsewhere."""
+
+    kind: LinkKind
+    url: str
+
+
 class MessageRead(ReadModel):
     """One message; the accounting fields are filled on answers."""
 
@@ -61,6 +69,7 @@ class MessageRead(ReadModel):
     role: Literal["user", "assistant", "summary"]
     status: Literal["pending", "completed", "failed", "stopped", "interrupted"]
     content: str
+    attachment_urls: list[AttachmentUrlRead]
     reasoning: str | None
     model: str | None
     final_model_used: str | None
@@ -77,8 +86,10 @@ class MessageRead(ReadModel):
     cache_outcome: CacheOutcomeName | None
     cache_detail: str | None
     total_cost_usd: Usd | None
+    pdf_ocr_cost_usd: Usd | None
     is_provisional: bool
     reasoning_tokens: int | None
+    audio_tokens: int | None
     structured_data: Any
     schema_validation_passed: bool | None
     fallback_used: bool | None

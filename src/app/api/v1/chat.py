@@ -14,6 +14,7 @@ from app.api.schemas.chat import AnswerOptions, ChatBody, ChatRead, EditBody, St
 from app.api.schemas.common import ErrorBody
 from app.api.sse import stream_answer
 from app.api.whole_answer import whole_answer
+from app.domain.links import Link
 from app.domain.prompting import Document
 from app.services.answer_log import AnswerLog
 from app.services.chat_turn import Question
@@ -121,13 +122,16 @@ async def cache_stats(conversation_id: UUID, user: CurrentUser, stats: CacheStat
 
 
 def _question(body: AnswerOptions, content: str) -> Question:
+    urls = body.attachment_urls if isinstance(body, EditBody) else None
     return Question(
         content=content,
+        links=None if urls is None else [Link(each.kind, each.url) for each in urls],
         enable_caching=body.enable_caching,
         temperature=body.temperature,
         max_tokens=body.max_tokens,
         model=body.model,
         fallback_models=body.fallback_models,
         preset_id=body.preset_id,
+        pdf_engine=body.pdf_engine,
         documents=[Document(text=each.text, title=each.title, source=each.source) for each in body.context],
     )

@@ -4,6 +4,7 @@ from app.db.models.conversation import Conversation, Message, MessageAttachment,
 from app.db.models.idempotency import IdempotencyKey
 from app.db.models.library import GeneratedImage, ModelPreset
 from app.db.models.lifecycle import AuditEntry, PlanOverride
+from app.db.models.parsed_file import ParsedFile
 from app.db.models.subscription import (
     MonthlyUsageQuota,
     PlanLimitsRow,
@@ -25,6 +26,7 @@ __all__ = [
     "MessageAttempt",
     "ModelPreset",
     "MonthlyUsageQuota",
+    "ParsedFile",
     "PlanLimitsRow",
     "PlanOverride",
     "QuotaLease",

@@ -59,6 +59,8 @@ class Message(Base):
     depth: Mapped[int] = mapped_column(server_default="0")
     tokens_before: Mapped[int] = mapped_column(server_default="0")
     summary_id: Mapped[UUID | None]
+    attachment_urls: Mapped[list[dict[str, Any]]] = mapped_column(JsonValue, server_default="[]")
+    """Files beside a question that lie elsewhere: kind and address of each."""
     notes: Mapped[list[str]] = mapped_column(JsonValue, server_default="[]")
 
     model: Mapped[str | None] = mapped_column(String(200))
@@ -74,6 +76,8 @@ class Message(Base):
     total_tokens: Mapped[int | None]
     total_cost_usd: Mapped[Decimal | None]
     is_provisional: Mapped[bool] = mapped_column(default=False)
+    pdf_ocr_cost_usd: Mapped[Decimal | None]
+    """What recognising the pages of documents cost: a part of ``total_cost_usd``."""
 
     cached_tokens_read: Mapped[int | None]
     cached_tokens_write: Mapped[int | None]

@@ -34,7 +34,7 @@ MESSAGE = bindparam("message_id", type_=Uuid)
 CACHE_LOOK_BACK = 8
 """How many messages back from the end of a path caches are of interest."""
 LENGTH, REACH, WHOLE = (bindparam(name, type_=Integer) for name in ("length", "reach", "whole"))
-_SAID = ("id", "parent_id", "role", "status", "content", "preset_id", "depth", "tokens_before")
+_SAID = ("id", "parent_id", "role", "status", "content", "preset_id", "depth", "tokens_before", "attachment_urls")
 _HISTORY = (*_SAID, "conversation_id", "summary_id")
 
 
@@ -50,6 +50,8 @@ class PastMessage:
     preset_id: UUID | None
     depth: int
     tokens_before: int
+    attachment_urls: Sequence[dict[str, Any]]
+    """Files beside it that lie elsewhere."""
     summary: str | None
     left_in_cache: bytes | None = None
     """What the newest call of one of the last answers left in a provider's cache, as the call wrote it down."""
