@@ -17,7 +17,7 @@ from tests.support.redis import RedisServer, start_redis
 from tests.support.served import ServedApp, make_settings, serve
 
 # The developer's own settings must not steer the tests.
-_STEERING = ("OPENROUTER_", "LLM_", "JWT_", "DATABASE_", "REDIS_URL", "RATE_LIMITS_", "APP_ENV")
+_STEERING = ("OPENROUTER_", "LLM_", "JWT_", "DATABASE_", "REDIS_URL", "RATE_LIMITS_", "APP_ENV", "IMAGE_")
 for _name in [name for name in os.environ if name.startswith(_STEERING)]:
     del os.environ[_name]
 

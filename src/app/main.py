@@ -18,9 +18,13 @@ from app.api.router import router
 from app.core.config import AppEnv, ConfigurationError, Settings
 from app.core.logging import configure_logging
 from app.core.signals import on_ending
+from app.domain.attachment_limits import LARGEST_UPLOAD
 from app.services.assembly import Services
 
 log = structlog.get_logger(__name__)
+
+FORM_BYTES = 65_536
+"""What a form holds around its file."""
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -38,7 +42,8 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.state.services = services
     app.include_router(router)
     install_error_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    uploads = {"/api/v1/attachments": max(settings.max_body_bytes, LARGEST_UPLOAD + FORM_BYTES)}
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, own_limits=uploads)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -18,6 +18,7 @@ from app.domain.principal import Principal
 from app.services.admin_service import AdminService
 from app.services.answer_log import AnswerLog
 from app.services.assembly import Services
+from app.services.attachment_service import AttachmentService
 from app.services.auth_service import AuthService
 from app.services.cache_stats_service import CacheStatsService
 from app.services.conversation_service import ConversationService
@@ -42,6 +43,10 @@ AppServices = Annotated[Services, Depends(get_services)]
 
 async def _get_admin_service(services: AppServices) -> AdminService:
     return services.admin
+
+
+async def _get_attachments(services: AppServices) -> AttachmentService:
+    return services.attachments
 
 
 async def _get_auth(services: AppServices) -> AuthService:
@@ -77,6 +82,7 @@ async def _get_titles(services: AppServices) -> TitleService:
 
 
 Admin = Annotated[AdminService, Depends(_get_admin_service)]
+Attachments = Annotated[AttachmentService, Depends(_get_attachments)]
 Auth = Annotated[AuthService, Depends(_get_auth)]
 CacheStats = Annotated[CacheStatsService, Depends(_get_cache_stats)]
 Chat = Annotated[EnhancedChatService, Depends(_get_chat)]

@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     image_generation_enabled: bool = True
     image_generation_models: CommaList = ("google/gemini-2.5-flash-image-preview",)
     image_storage_type: Literal["database", "local", "s3"] = "database"
+    image_storage_path: Path | None = None
+    image_s3_endpoint: AnyHttpUrl | None = None
+    image_s3_region: str = "us-east-1"
+    image_s3_bucket: Annotated[str, Field(validate_default=True)] = ""
+    image_s3_access_key_id: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    image_s3_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     image_max_size_mb: Decimal = Field(default=Decimal(10), gt=0)
 
     structured_outputs_enabled: bool = True
@@ -154,7 +160,16 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("openrouter_api_key", "jwt_secret", "redis_url", mode="before")
+    @field_validator(
+        "openrouter_api_key",
+        "jwt_secret",
+        "redis_url",
+        "image_storage_path",
+        "image_s3_endpoint",
+        "image_s3_access_key_id",
+        "image_s3_secret_access_key",
+        mode="before",
+    )
     @classmethod
     def _empty_is_absent(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
@@ -186,6 +201,13 @@ class Settings(BaseSettings):
             raise ValueError(f"needs at least {MIN_JWT_SECRET_BYTES} bytes")
         return value
 
+    @field_validator("image_s3_bucket", "image_s3_access_key_id", "image_s3_secret_access_key")
+    @classmethod
+    def _there_for_s3(cls, value: Any, info: ValidationInfo) -> Any:
+        if not value and info.data.get("image_storage_type") == "s3":
+            raise ValueError("must be set when IMAGE_STORAGE_TYPE=s3")
+        return value
+
     @field_validator("openrouter_api_key", "jwt_secret")
     @classmethod
     def _explicit_in_production(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -206,6 +228,11 @@ class Settings(BaseSettings):
     def resolved_redis_url(self) -> str | None:
         """The server that processes share their counters on; ``None``: each process counts for itself."""
         return self.redis_url.get_secret_value() if self.redis_url else None
+
+    @property
+    def upload_folder(self) -> Path:
+        """Where files lie, without a name, while they arrive."""
+        return self.data_dir / "uploads"
 
     @property
     def jwt_secret_file(self) -> Path:

@@ -10,8 +10,11 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from app.db.repositories.accounts import Accounts
+from app.db.repositories.attachments import Attachments
 from app.db.repositories.audit import AuditLog
 from app.db.repositories.bills import Bills
+from app.db.repositories.blob_chunks import BlobChunks
+from app.db.repositories.blobs import Blobs
 from app.db.repositories.branches import Branches
 from app.db.repositories.cache_stats import CacheStats
 from app.db.repositories.closings import Closings
@@ -66,6 +69,11 @@ class UnitOfWork:
         return Accounts(self._session)
 
     @cached_property
+    def attachments(self) -> Attachments:
+        """``attachments``, and the messages they stand beside."""
+        return Attachments(self._session)
+
+    @cached_property
     def audit(self) -> AuditLog:
         """``audit_log``."""
         return AuditLog(self._session)
@@ -74,6 +82,16 @@ class UnitOfWork:
     def bills(self) -> Bills:
         """``unbilled_calls``, and what late bills complete."""
         return Bills(self._session)
+
+    @cached_property
+    def blob_chunks(self) -> BlobChunks:
+        """``blob_chunks``."""
+        return BlobChunks(self._connection)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """``blobs``."""
+        return Blobs(self._session)
 
     @cached_property
     def branches(self) -> Branches:

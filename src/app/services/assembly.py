@@ -11,7 +11,9 @@ from app.db.database import Database
 from app.services.admin_service import AdminService, admin_service
 from app.services.answer_checkpoints import AnswerCheckpoints, answer_checkpoints
 from app.services.answer_readers import AnswerReaders
+from app.services.attachment_service import AttachmentService, attachment_service
 from app.services.auth_service import AuthService, auth_service
+from app.services.blob_keeper import BlobKeeper, blob_keeper
 from app.services.cache_exchange import CacheExchange, cache_exchange
 from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
@@ -55,7 +57,9 @@ class Services:
     leases: LeaseKeeper
     checkpoints: AnswerCheckpoints
     shared: SharedAnswers
+    blobs: BlobKeeper
     admin: AdminService
+    attachments: AttachmentService
     auth: AuthService
     cache_stats: CacheStatsService
     cache_exchange: CacheExchange
@@ -81,7 +85,9 @@ class Services:
             openrouter=openrouter_service,
             hub=generation_hub,
             follow_ups=follow_ups,
+            blobs=blob_keeper,
             admin=admin_service,
+            attachments=attachment_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
             cache_exchange=cache_exchange,
@@ -112,6 +118,7 @@ class Services:
         openrouter = OpenRouterService(settings=read_settings, clock=clock)
         quotas = QuotaService(settings=read_settings)
         gates = PlanGates(settings=read_settings, openrouter=openrouter)
+        blobs = BlobKeeper(settings=read_settings, database=database, clock=clock)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
         checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
         shared = SharedAnswers(settings=read_settings, coordination=coordination)
@@ -140,7 +147,11 @@ class Services:
             leases=leases,
             checkpoints=checkpoints,
             shared=shared,
+            blobs=blobs,
             admin=AdminService(database=database, clock=clock),
+            attachments=AttachmentService(
+                settings=read_settings, database=database, blobs=blobs, gates=gates, clock=clock
+            ),
             auth=AuthService(settings=read_settings, database=database, limiter=limiter, clock=clock),
             cache_stats=CacheStatsService(database=database),
             cache_exchange=CacheExchange(openrouter=openrouter, coordination=coordination),
@@ -195,5 +206,6 @@ class Services:
         await self.shared.aclose()
         await self.cache_exchange.aclose()
         await self.openrouter.aclose()
+        await self.blobs.aclose()
         await self.coordination.aclose()
         await self.database.close()

@@ -1,6 +1,7 @@
 """Every table of the product. User-owned tables carry ``user_id`` in their keys, so that they can be spread by user."""
 
-from app.db.models.conversation import Conversation, Message, MessageAttachment, MessageAttempt
+from app.db.models.attachment import Attachment, Blob, BlobChunk, MessageAttachment
+from app.db.models.conversation import Conversation, Message, MessageAttempt
 from app.db.models.idempotency import IdempotencyKey
 from app.db.models.library import GeneratedImage, ModelPreset
 from app.db.models.lifecycle import AuditEntry, PlanOverride
@@ -17,7 +18,10 @@ from app.db.models.subscription import (
 from app.db.models.user import RefreshTokenRow, User
 
 __all__ = [
+    "Attachment",
     "AuditEntry",
+    "Blob",
+    "BlobChunk",
     "Conversation",
     "GeneratedImage",
     "IdempotencyKey",

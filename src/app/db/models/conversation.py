@@ -61,6 +61,8 @@ class Message(Base):
     summary_id: Mapped[UUID | None]
     attachment_urls: Mapped[list[dict[str, Any]]] = mapped_column(JsonValue, server_default="[]")
     """Files beside a question that lie elsewhere: kind and address of each."""
+    attachment_count: Mapped[int] = mapped_column(server_default="0")
+    """How many files stand beside a question: without any, nobody has to look for them."""
     notes: Mapped[list[str]] = mapped_column(JsonValue, server_default="[]")
 
     model: Mapped[str | None] = mapped_column(String(200))
@@ -157,28 +159,4 @@ class MessageAttempt(Base):
         Index(None, "user_id", "message_id", "ordinal", unique=True),
         CheckConstraint("outcome IN ('completed', 'failed', 'stopped', 'interrupted')", name="outcome"),
         CheckConstraint("cost_usd >= 0", name="cost_not_negative"),
-    )
-
-
-class MessageAttachment(Base):
-    """A file beside a message; the bytes lie in the blob store under ``sha256``."""
-
-    __tablename__ = "message_attachments"
-
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    message_id: Mapped[UUID | None]
-    kind: Mapped[str] = mapped_column(String(20))
-    filename: Mapped[str] = mapped_column(String(255))
-    media_type: Mapped[str] = mapped_column(String(100))
-    size_bytes: Mapped[int]
-    sha256: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[datetime]
-
-    __table_args__ = (
-        ForeignKeyConstraint(["user_id", "message_id"], ["messages.user_id", "messages.id"], ondelete="CASCADE"),
-        Index(None, "user_id", "message_id"),
-        Index(None, "user_id", "sha256"),
-        CheckConstraint("kind IN ('image', 'pdf', 'audio')", name="kind"),
-        CheckConstraint("size_bytes >= 0", name="size_not_negative"),
     )

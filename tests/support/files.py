@@ -1,0 +1,48 @@
+"""Files to send, honest and hostile, made here byte by byte."""
+
+import io
+import math
+import struct
+import wave
+import zlib
+
+from PIL import Image
+
+
+def picture(*, size: tuple[int, int] = (64, 48), container: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
+    """A picture whose colours run from corner to corner."""
+    grey = Image.linear_gradient("L").resize(size)
+    made = grey.convert(mode) if mode != "RGB" else Image.merge("RGB", (grey, grey.rotate(90).resize(size), grey))
+    file = io.BytesIO()
+    made.save(file, format=container, **options)
+    return file.getvalue()
+
+
+def picture_bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kilobytes that says it is so wide and high, all black."""
+    packed = zlib.compressobj(9)
+    rows = b"".join(packed.compress(b"\0" * (1 + width // 8 + 1)) for _ in range(height)) + packed.flush()
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+        + _chunk(b"IDAT", rows)
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
+    """A WAV with a tone."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(1)
+        out.setframerate(rate)
+        count = int(seconds * rate)
+        tone = bytes(int(128 + 100 * math.sin(index / 5)) for index in range(min(count, rate)))
+        for start in range(0, count, rate):
+            out.writeframesraw(tone[: min(rate, count - start)])
+    return file.getvalue()
