@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import StreamingResponse
 
-from app.api.schemas.conversations import ConversationRead, MessageRead
+from app.api.schemas.conversations import ConversationRead, read_message
 from app.services.conversation_service import ConversationExport
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]+')
@@ -29,7 +30,8 @@ async def _json(export: ConversationExport) -> AsyncIterator[str]:
     yield f'{{"exported_at":"{export.exported_at.isoformat()}","conversation":{head},"messages":['
     separator = ""
     async for batch in export.batches:
-        yield separator + ",".join(MessageRead.model_validate(each).model_dump_json() for each in batch)
+        told = (read_message(each, batch.attachments.get(each.id, ())) for each in batch.messages)
+        yield separator + ",".join(each.model_dump_json() for each in told)
         separator = ","
     yield "]}\n"
 
@@ -37,12 +39,18 @@ async def _json(export: ConversationExport) -> AsyncIterator[str]:
 async def _markdown(export: ConversationExport) -> AsyncIterator[str]:
     yield f"# {_title(export)}\n\nExported on {export.exported_at:%Y-%m-%d %H:%M} UTC.\n"
     async for batch in export.batches:
-        for each in batch:
+        for each in batch.messages:
             by = f", {each.final_model_used}" if each.final_model_used else ""
             cut = "" if each.status == "completed" else f" ({each.status})"
             # No heading: answers have headings of their own, and would stand above their own speaker.
             head = f"**{_SPEAKERS[each.role]}** ({each.created_at:%Y-%m-%d %H:%M}{by}){cut}"
-            yield f"\n---\n\n{head}\n\n{each.content}\n"
+            files = "".join(_file_line(file) for file in batch.attachments.get(each.id, ()))
+            yield f"\n---\n\n{head}\n\n{each.content}\n{files}"
+
+
+def _file_line(attachment: Any) -> str:
+    name = re.sub(r"([\\`*_\[\]<>])", r"\\\1", attachment.name)
+    return f"\n*{attachment.kind}: {name}{' (deleted)' if attachment.deleted_at else ''}*\n"
 
 
 def _title(export: ConversationExport) -> str:

@@ -39,6 +39,8 @@ class Question:
     """What the answer has to fit."""
     links: Sequence[Link] | None = None
     """Files that lie elsewhere. An edited question keeps those of the old one where ``None`` are given."""
+    attachment_ids: Sequence[UUID] | None = None
+    """Files that were uploaded; the same holds for them."""
     pdf_engine: PdfOption = "auto"
 
 
@@ -120,6 +122,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "tokens_before": turn.tokens_before,
         "notes": [],
         "attachment_urls": [each.as_row() for each in question.links or ()],
+        "attachment_count": len(question.attachment_ids or ()),
     }
     pending = {
         **shared,
@@ -135,6 +138,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "tokens_before": turn.tokens_before + turn.question_tokens,
         "notes": list(turn.planned.route.notes),
         "attachment_urls": [],
+        "attachment_count": 0,
     }
     if turn.planned.schema is not None:
         pending["response_schema"] = turn.planned.schema.schema

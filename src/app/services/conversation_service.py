@@ -11,8 +11,10 @@ from app.core.clock import Clock, utc_now
 from app.core.errors import InvalidField
 from app.core.ids import new_id
 from app.db.database import Database, database
-from app.db.models import Conversation
+from app.db.models import Attachment, Conversation
+from app.db.repositories.attachments import TiedAttachment
 from app.db.repositories.conversations import ConversationPosition
+from app.db.unit_of_work import UnitOfWork
 from app.domain.modes import DEFAULT_MODE, MODES
 from app.domain.search import search_patterns
 
@@ -28,6 +30,10 @@ class ConversationPage:
     next_cursor: str | None
 
 
+AttachmentsByMessage = Mapping[UUID, Sequence[Attachment]]
+"""The files beside messages, deleted ones too, in the order they were sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationWithMessages:
     """A conversation and what was said in it, oldest first."""
@@ -36,6 +42,7 @@ class ConversationWithMessages:
     messages: Sequence[Any]
     siblings: Mapping[UUID | None, Sequence[UUID]]
     """By parent, where it has more than one child."""
+    attachments: AttachmentsByMessage
 
     def siblings_of(self, message: Any) -> Sequence[UUID]:
         """The messages with the same parent, itself among them, oldest first."""
@@ -44,12 +51,20 @@ class ConversationWithMessages:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportBatch:
+    """Some messages, oldest first, and the files beside them."""
+
+    messages: Sequence[Any]
+    attachments: AttachmentsByMessage
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationExport:
-    """A conversation as it is taken away; ``batches`` of message rows, oldest first, are read as they are asked for."""
+    """A conversation as it is taken away; ``batches``, oldest messages first, are read as they are asked for."""
 
     conversation: Conversation
     exported_at: datetime
-    batches: AsyncIterator[Sequence[Any]]
+    batches: AsyncIterator[ExportBatch]
 
 
 class ConversationService:
@@ -94,7 +109,10 @@ class ConversationService:
             list_messages = uow.branches.list_all if all_branches else uow.branches.list_active
             messages = await list_messages(user_id, conversation_id)
             siblings = await uow.branches.list_siblings(user_id, conversation_id)
-        return ConversationWithMessages(conversation, messages, siblings)
+            attachments: AttachmentsByMessage = {}
+            if any(each.attachment_count for each in messages):
+                attachments = _by_message(await uow.attachments.list_of_conversation(user_id, conversation_id))
+        return ConversationWithMessages(conversation, messages, siblings, attachments)
 
     async def export(self, user_id: UUID, conversation_id: UUID, *, all_branches: bool) -> ConversationExport:
         """A conversation to take away: its messages come in batches, and no connection is held between them."""
@@ -103,23 +121,25 @@ class ConversationService:
         read = self._all_in_batches if all_branches else self._active_in_batches
         return ConversationExport(conversation, self._clock(), read(user_id, conversation_id))
 
-    async def _all_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
+    async def _all_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[ExportBatch]:
         after: UUID | None = None
         while True:
             async with self._database.snapshot() as uow:
                 batch = await uow.branches.list_after(user_id, conversation_id, after=after, limit=EXPORT_BATCH)
+                attachments = await _attachments_of(uow, user_id, batch)
             if not batch:
                 return
-            yield batch
+            yield ExportBatch(batch, attachments)
             after = batch[-1].id
 
-    async def _active_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[Sequence[Any]]:
+    async def _active_in_batches(self, user_id: UUID, conversation_id: UUID) -> AsyncIterator[ExportBatch]:
         async with self._database.snapshot() as uow:
             ids = await uow.branches.list_active_ids(user_id, conversation_id)
         for start in range(0, len(ids), EXPORT_BATCH):
             async with self._database.snapshot() as uow:
                 batch = await uow.branches.list_by_id(user_id, ids[start : start + EXPORT_BATCH])
-            yield batch
+                attachments = await _attachments_of(uow, user_id, batch)
+            yield ExportBatch(batch, attachments)
 
     async def update(
         self,
@@ -147,10 +167,17 @@ class ConversationService:
         return conversation
 
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
-        """Delete a conversation and everything under it, the answers kept for repeated requests included."""
+        """Delete a conversation and everything under it, the answers kept for repeated requests included.
+
+        Files that stood beside its messages, and beside no others, go with it.
+        """
         async with self._database.unit_of_work() as uow:
+            await uow.conversations.require(user_id, conversation_id, for_update=True)  # nobody asks in it meanwhile
             keys = await uow.idempotency.list_of_conversation(user_id, conversation_id)
+            files = await uow.attachments.list_of_conversation(user_id, conversation_id)
             await uow.conversations.delete(user_id, conversation_id)
+            named = await uow.attachments.delete_untied({(user_id, each.attachment.id) for each in files})
+            await uow.blobs.release(named, now=self._clock())
             if keys:  # behind the messages, as answers that end take them
                 await uow.idempotency.forget(user_id, keys)
             await uow.commit()
@@ -158,6 +185,18 @@ class ConversationService:
     async def aclose(self) -> None:
         """Close the database connections; a later call opens them anew."""
         await self._database.close()
+
+
+async def _attachments_of(uow: UnitOfWork, user_id: UUID, messages: Sequence[Any]) -> AttachmentsByMessage:
+    ids = [each.id for each in messages if each.attachment_count]
+    return _by_message(await uow.attachments.list_of_messages(user_id, ids)) if ids else {}
+
+
+def _by_message(tied: Sequence[TiedAttachment]) -> AttachmentsByMessage:
+    found: dict[UUID, list[Attachment]] = {}
+    for each in tied:
+        found.setdefault(each.message_id, []).append(each.attachment)
+    return found
 
 
 def _newest_end(message_id: UUID, children: Mapping[UUID | None, Sequence[UUID]]) -> UUID:

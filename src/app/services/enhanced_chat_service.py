@@ -39,6 +39,7 @@ from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates, plan_gates
 from app.services.prompt_window import ANSWER_SHARE, Prompt, assemble_prompt, tokens_of
+from app.services.question_attachments import find_attachments, no_attachment
 from app.services.quota_service import QuotaService, quota_service
 from app.services.repeated_requests import RepeatedRequests, claim, repeated_requests
 from app.services.turn_files import TurnFileReader, turn_file_reader
@@ -261,10 +262,12 @@ class EnhancedChatService:
         notes: tuple[str, ...] = ()
         if preset is None:
             preset, notes = await self._inherit_preset(uow, user_id, spot)
+        attached = await find_attachments(uow, user_id, spot, question)
         question = replace(
             question,
             content=spot.asked.content if spot.asked else question.content,
             links=_links_of(spot, question),
+            attachment_ids=[each.id for each in attached],
             preset_id=preset.id if preset else None,
         )
         files = await self._files.read(uow, user_id, spot, question)
@@ -309,8 +312,11 @@ class EnhancedChatService:
                 conversation_id=turn.conversation_id,
                 conversation={"updated_at": turn.created_at, "active_message_id": turn.message_id},
                 messages=opening_rows(turn, question),
+                attachment_ids=() if turn.is_asked_anew else question.attachment_ids or (),
             )
         except IntegrityError as error:
+            if not turn.is_asked_anew and question.attachment_ids:
+                raise no_attachment(question.attachment_ids[0]) from error  # deleted since it was read
             if not turn.is_asked_anew:
                 raise
             raise AnswerStillRunning("An answer to this question is being written already.") from error

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.schemas.cache import CacheRead
 from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
+from app.domain.attachment_limits import MAX_ATTACHMENTS
 from app.domain.links import MOST_LINKS, LinkKind
 from app.domain.public_urls import refuse_url
 from app.domain.schema_limits import refuse_schema
@@ -27,6 +28,12 @@ def _public(url: str) -> str:
     if refusal := refuse_url(url):
         raise ValueError(refusal)
     return url
+
+
+def _different(ids: list[UUID]) -> list[UUID]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("names a file twice")
+    return ids
 
 
 class AnswerOptions(RequestBody):
@@ -51,9 +58,10 @@ class AttachmentUrl(RequestBody):
 
 
 class EditBody(AnswerOptions):
-    """A question in other words. Without ``attachment_urls`` it keeps those of the question it stands beside."""
+    """A question in other words. Without ``attachment_ids`` or ``attachment_urls`` it keeps those it had before."""
 
     message: FilledText
+    attachment_ids: Annotated[list[UUID], Field(max_length=MAX_ATTACHMENTS), AfterValidator(_different)] | None = None
     attachment_urls: Annotated[list[AttachmentUrl], Field(max_length=MOST_LINKS)] | None = None
 
 

@@ -1,11 +1,13 @@
 """Bodies of ``/conversations``."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, Field, model_validator
 
+from app.api.schemas.attachments import AttachmentRead
 from app.api.schemas.cache import CacheOutcomeName
 from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
 from app.domain.links import LinkKind
@@ -69,6 +71,7 @@ class MessageRead(ReadModel):
     role: Literal["user", "assistant", "summary"]
     status: Literal["pending", "completed", "failed", "stopped", "interrupted"]
     content: str
+    attachments: list[AttachmentRead] = Field(default_factory=list)
     attachment_urls: list[AttachmentUrlRead]
     reasoning: str | None
     model: str | None
@@ -97,6 +100,13 @@ class MessageRead(ReadModel):
     notes: list[str]
     created_at: datetime
     completed_at: datetime | None
+
+
+def read_message(message: Any, attachments: Sequence[Any]) -> MessageRead:
+    """A message's row with the files beside it."""
+    told = MessageRead.model_validate(message)
+    told.attachments = [AttachmentRead.model_validate(each) for each in attachments]
+    return told
 
 
 class PlacedMessageRead(MessageRead):

@@ -125,6 +125,7 @@ def _question(body: AnswerOptions, content: str) -> Question:
     urls = body.attachment_urls if isinstance(body, EditBody) else None
     return Question(
         content=content,
+        attachment_ids=body.attachment_ids if isinstance(body, EditBody) else None,
         links=None if urls is None else [Link(each.kind, each.url) for each in urls],
         enable_caching=body.enable_caching,
         temperature=body.temperature,

@@ -1,6 +1,5 @@
 """``/conversations``: the threads people talk in."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -17,9 +16,10 @@ from app.api.schemas.conversations import (
     ConversationPageRead,
     ConversationRead,
     ConversationUpdate,
-    MessageRead,
     PlacedMessageRead,
+    read_message,
 )
+from app.services.conversation_service import ConversationWithMessages
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
@@ -55,7 +55,7 @@ async def get_conversation(
     """A conversation with the messages of its active branch, or of all."""
     found = await conversations.get(user.id, conversation_id, all_branches=tree == "all")
     head = ConversationRead.model_validate(found.conversation)
-    messages = [_place(each, found.siblings_of(each)) for each in found.messages]
+    messages = [_place(each, found) for each in found.messages]
     return ConversationDetailRead(**head.model_dump(), messages=messages)
 
 
@@ -110,9 +110,10 @@ async def generate_title(
     return ConversationRead.model_validate(await titles.generate(user.id, conversation_id, request_key=key))
 
 
-def _place(message: Any, sibling_ids: Sequence[UUID]) -> PlacedMessageRead:
+def _place(message: Any, found: ConversationWithMessages) -> PlacedMessageRead:
+    sibling_ids = found.siblings_of(message)
     return PlacedMessageRead(
-        **vars(MessageRead.model_validate(message)),
+        **vars(read_message(message, found.attachments.get(message.id, ()))),
         sibling_ids=list(sibling_ids),
         sibling_count=len(sibling_ids),
         sibling_index=sibling_ids.index(message.id) + 1,

@@ -34,7 +34,18 @@ MESSAGE = bindparam("message_id", type_=Uuid)
 CACHE_LOOK_BACK = 8
 """How many messages back from the end of a path caches are of interest."""
 LENGTH, REACH, WHOLE = (bindparam(name, type_=Integer) for name in ("length", "reach", "whole"))
-_SAID = ("id", "parent_id", "role", "status", "content", "preset_id", "depth", "tokens_before", "attachment_urls")
+_SAID = (
+    "id",
+    "parent_id",
+    "role",
+    "status",
+    "content",
+    "preset_id",
+    "depth",
+    "tokens_before",
+    "attachment_urls",
+    "attachment_count",
+)
 _HISTORY = (*_SAID, "conversation_id", "summary_id")
 
 
@@ -51,6 +62,7 @@ class PastMessage:
     depth: int
     tokens_before: int
     attachment_urls: Sequence[dict[str, Any]]
+    attachment_count: int
     """Files beside it that lie elsewhere."""
     summary: str | None
     left_in_cache: bytes | None = None

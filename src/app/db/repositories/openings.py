@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.errors import NotFound
 from app.db.base import UTCDateTime
 from app.db.models import (
+    Attachment,
     Conversation,
     Message,
+    MessageAttachment,
     MonthlyUsageQuota,
     PlanLimitsRow,
     PlanOverride,
@@ -97,8 +99,12 @@ class Openings:
         conversation_id: UUID,
         conversation: Mapping[str, Any],
         messages: Sequence[Mapping[str, Any]],
+        attachment_ids: Sequence[UUID] = (),
     ) -> Opening:
-        """Take the lease, change the conversation and add the messages, if the means are still what they were."""
+        """Take the lease, change the conversation and add the messages, if the means are still what they were.
+
+        The files stand beside the first of the messages, in this order.
+        """
         user_id, period = lease["user_id"], means.period
         owner = {"user_id": user_id, "period_start": period.start}
         steps: list[Step] = [
@@ -111,6 +117,14 @@ class Openings:
         ]
         for number, row in enumerate(messages):
             steps.append((Insert(name=f"said{number}", model=Message, columns=tuple(row), behind="talk"), row))
+        sent_at = conversation["updated_at"]
+        for position, attachment_id in enumerate(attachment_ids):
+            file = {"sent_at": sent_at, "if_user_id": user_id, "if_id": attachment_id}
+            sent = Update(name=f"sent{position}", model=Attachment, columns=("sent_at",), behind="talk")
+            place = {"user_id": user_id, "message_id": messages[0]["id"], "position": position}
+            tie = place | {"attachment_id": attachment_id}
+            tied = Insert(name=f"tied{position}", model=MessageAttachment, columns=tuple(tie), behind="talk")
+            steps += [(sent, file), (tied, tie)]
         found = await Chain(self._connection).send(steps)
         if "lease" in found:
             return Opening.WRITTEN
