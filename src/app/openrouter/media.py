@@ -7,7 +7,7 @@ without them. Only the prompt that is sent holds them, and only as long as it is
 import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -55,6 +55,8 @@ class Media:
     has_text: bool | None = None
     """Of a document: whether its text can be read without looking at its pages; None: nobody knows."""
     seconds: float | None = None
+    held_as: Any = field(default=None, compare=False, repr=False)
+    """By what whoever holds the bytes finds them."""
 
     @property
     def is_link(self) -> bool:

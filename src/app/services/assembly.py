@@ -123,7 +123,7 @@ class Services:
         checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
         shared = SharedAnswers(settings=read_settings, coordination=coordination)
         hub = GenerationHub(settings=read_settings, shared=shared)
-        files = TurnFileReader(database=database, clock=clock)
+        files = TurnFileReader(database=database, blobs=blobs, clock=clock)
         repeated = RepeatedRequests(database=database, hub=hub)
         watch = CacheWatch()
         keeper = CacheKeeper(

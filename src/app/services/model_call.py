@@ -88,6 +88,13 @@ class ContentModerated(ModelCallFailed):
     code = "content_moderated"
 
 
+class FilesUnavailable(ModelCallFailed):
+    """A file that goes along could not be read from its store, so nobody was asked."""
+
+    status_code = 503
+    code = "files_unavailable"
+
+
 class SchemaNotSatisfied(ModelCallFailed):
     """Models answered, but none of them by the schema; ``misfits`` in the body are what was wrong with the last one."""
 

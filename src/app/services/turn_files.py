@@ -1,7 +1,7 @@
 """The files of a turn: found when it opens, loaded when it is asked, and what was read of them kept when it ends."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -10,14 +10,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
+from app.db.models import Attachment
 from app.db.repositories.branches import PastMessage
 from app.db.unit_of_work import UnitOfWork
 from app.domain.links import read_link
 from app.openrouter.media import Media
 from app.openrouter.parsed_files import ReadBefore, kept, match_files
+from app.services.blob_keeper import BlobKeeper, StorageUnavailable, blob_keeper
 from app.services.chat_turn import Question, Turn
-from app.services.message_media import Beside, TurnFiles, link_beside, read_before
-from app.services.model_call import ModelCall
+from app.services.message_media import MOST_REQUEST_BYTES, Beside, TurnFiles, link_beside, read_before
+from app.services.model_call import FilesUnavailable, ModelCall
+from app.services.openrouter_service import LoadMedia
 from app.services.turn_place import Spot
 
 log = structlog.get_logger(__name__)
@@ -26,16 +29,48 @@ log = structlog.get_logger(__name__)
 class TurnFileReader:
     """Knows where the files beside messages are, and what was read of them."""
 
-    def __init__(self, *, database: Database, clock: Clock = utc_now) -> None:
+    def __init__(self, *, database: Database, blobs: BlobKeeper, clock: Clock = utc_now) -> None:
         self._database = database
+        self._blobs = blobs
         self._clock = clock
 
-    async def read(self, uow: UnitOfWork, user_id: UUID, spot: Spot, question: Question) -> TurnFiles:
-        """The files that a turn may send; asks the database only where there are any."""
-        asked = [link_beside(each) for each in question.links or ()]
-        beside = {each.id: found for each in spot.past if (found := _links(each))}
+    async def read(
+        self, uow: UnitOfWork, user_id: UUID, spot: Spot, question: Question, attached: Sequence[Attachment] = ()
+    ) -> TurnFiles:
+        """The files that a turn may send, those ``attached`` to the question among them; asks the database only where
+        there are any.
+        """
+        tied = await self._tied(uow, user_id, spot.past)
+        asked = [*map(_kept_here, attached), *(link_beside(each) for each in question.links or ())]
+        beside = {each.id: found for each in spot.past if (found := [*tied.get(each.id, ()), *_links(each)])}
         parsed = await self._parsed(uow, user_id, (*asked, *(one for each in beside.values() for one in each)), spot)
         return TurnFiles(asked=asked, beside=beside, parsed=parsed)
+
+    async def _tied(
+        self, uow: UnitOfWork, user_id: UUID, messages: Iterable[PastMessage]
+    ) -> Mapping[UUID, list[Beside]]:
+        ids = [each.id for each in messages if each.attachment_count]
+        found: dict[UUID, list[Beside]] = {}
+        for each in await uow.attachments.list_of_messages(user_id, ids) if ids else ():
+            found.setdefault(each.message_id, []).append(_kept_here(each.attachment))
+        return found
+
+    def loader(self, user_id: UUID) -> LoadMedia:
+        """What brings the bytes of an account's files, outside any transaction; raises :class:`FilesUnavailable`."""
+
+        async def load(media: Collection[Media]) -> Mapping[str, bytes]:
+            contents = {}
+            try:
+                for each in media:
+                    contents[each.source] = await self._blobs.read_whole(
+                        user_id, each.held_as, at_most=MOST_REQUEST_BYTES
+                    )
+            except StorageUnavailable as error:
+                detail = "A file that goes along cannot be read now. Nothing was charged; try again."
+                raise FilesUnavailable(detail, reason=error.code, attempts=(), retry_after=None) from error
+            return contents
+
+        return load
 
     async def _parsed(
         self, uow: UnitOfWork, user_id: UUID, files: Iterable[Beside], spot: Spot
@@ -80,6 +115,23 @@ class TurnFileReader:
             log.warning("turn.parsed_files_not_kept", count=len(rows))
 
 
+def _kept_here(attachment: Attachment) -> Beside:
+    has_copy = attachment.model_sha256 is not None
+    media = Media(
+        kind=attachment.kind,  # type: ignore[arg-type]  # the table holds these kinds only
+        name=attachment.name,
+        source=attachment.model_sha256 or attachment.sha256,
+        media_type=attachment.model_media_type or attachment.media_type,
+        size_bytes=(attachment.model_size_bytes if has_copy else attachment.size_bytes) or 0,
+        width=attachment.width,
+        height=attachment.height,
+        pages=attachment.pages,
+        seconds=attachment.duration_seconds,
+        held_as=attachment.model_blob_id if has_copy else attachment.blob_id,
+    )
+    return Beside(media, is_gone=attachment.deleted_at is not None)
+
+
 def _links(message: PastMessage) -> list[Beside]:
     return [link_beside(read_link(each)) for each in message.attachment_urls]
 
@@ -88,4 +140,4 @@ def _hash_of(media: Media) -> str:
     return hashlib.sha256(media.source.encode()).hexdigest() if media.is_link else media.source
 
 
-turn_file_reader = TurnFileReader(database=database)
+turn_file_reader = TurnFileReader(database=database, blobs=blob_keeper)

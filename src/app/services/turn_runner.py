@@ -94,7 +94,7 @@ class TurnRunner:
         if turn.trimmed is not None:
             answer.append(trimmed(turn.trimmed))
         shown = ShownText()
-        call = self._openrouter.call(turn.planned)
+        call = self._openrouter.call(turn.planned, load=self._files.loader(turn.user_id))
         try:
             with self._leases.keep(turn.lease), self._checkpoints.keep(turn, shown):
                 result = await self._follow(turn, call, answer, shown)

@@ -64,6 +64,8 @@ class PastMessage:
     attachment_urls: Sequence[dict[str, Any]]
     attachment_count: int
     """Files beside it that lie elsewhere."""
+    attachment_count: int
+    """How many files beside it are kept here."""
     summary: str | None
     left_in_cache: bytes | None = None
     """What the newest call of one of the last answers left in a provider's cache, as the call wrote it down."""
