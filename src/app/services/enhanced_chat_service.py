@@ -270,7 +270,7 @@ class EnhancedChatService:
             attachment_ids=[each.id for each in attached],
             preset_id=preset.id if preset else None,
         )
-        files = await self._files.read(uow, user_id, spot, question)
+        files = await self._files.read(uow, user_id, spot, question, attached)
         self._gates.require_kinds((each.media.kind for each in files.asked), limits)
         prompt = assemble_prompt(mode=spot.mode, preset=preset, question=question, past=spot.past)
         planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt, files)

@@ -62,7 +62,6 @@ class PastMessage:
     depth: int
     tokens_before: int
     attachment_urls: Sequence[dict[str, Any]]
-    attachment_count: int
     """Files beside it that lie elsewhere."""
     attachment_count: int
     """How many files beside it are kept here."""
