@@ -1,6 +1,7 @@
 """What is written on demand: JSON by schema, tool calls, thinking, pictures, documents."""
 
 import base64
+import io
 import json
 import random
 import re
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from openrouter_emulator.answers.healing import heal_json
 from openrouter_emulator.answers.json_schema import SchemaWriter
@@ -154,6 +156,21 @@ class TestPictures:
         assert answer["usage"]["completion_tokens_details"]["image_tokens"] == 2 * 272
         assert answer["data"][0] != answer["data"][1]
 
+    @pytest.mark.parametrize("file_format", ["png", "jpeg"])
+    async def test_a_picture_tells_its_prompt(self, api: httpx2.AsyncClient, file_format: str) -> None:
+        body = {"model": "black-forest-labs/flux.2-pro", "prompt": "a lighthouse", "output_format": file_format}
+        row = (await api.post("/images", json=body)).json()["data"][0]
+        picture = Image.open(io.BytesIO(base64.b64decode(row["b64_json"])))
+        picture.load()
+        assert (picture.format, row["media_type"]) == (file_format.upper(), f"image/{file_format}")
+        assert "a lighthouse" in (picture.info.get("Description"), picture.getexif().get(0x010E))
+
+    async def test_some_models_draw_in_chats_only(self, api: httpx2.AsyncClient) -> None:
+        model = "google/gemini-nano-banana-2.1"
+        listed = (await api.get("/images/models")).json()["data"]
+        assert model not in [row["id"] for row in listed]
+        assert (await message_of(api, model=model, modalities=["image", "text"]))["images"]
+
     async def test_a_megapixel_has_its_price(self, api: httpx2.AsyncClient) -> None:
         body = {"model": "black-forest-labs/flux.2-pro", "prompt": "a lighthouse"}
         usage = (await api.post("/images", json=body)).json()["usage"]
@@ -165,6 +182,7 @@ class TestPictures:
         [
             ({"n": 2}, 400),
             ({"aspect_ratio": "8:1"}, 400),
+            ({"output_format": "webp"}, 400),
             ({"size": "512x512", "resolution": "1K"}, 400),
             ({"model": "openai/gpt-4o"}, 404),
             ({"model": "openai/dall-e-3"}, 400),

@@ -1,11 +1,14 @@
 """What each fault does to the wire, seen by a client that looks at the bytes."""
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
+from PIL import Image
 
 from tests.emulator.process import REQUEST, joined_content, parse_events
 
@@ -63,6 +66,10 @@ def finishes(events: Events) -> list[str]:
     return [reason for reason in found if reason]
 
 
+def size_of(url: str) -> tuple[int, int]:
+    return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size
+
+
 def is_no_json(text: str) -> bool:
     try:
         json.loads(text)
@@ -86,6 +93,8 @@ WHOLE: list[tuple[str, Body, Callable[[Body], Any]]] = [
     ("json_shape=fenced", {}, lambda b: "```json" in message(b)["content"]),
     ("no_image", DRAWING, lambda b: "images" not in message(b)),
     ("broken_image", DRAWING, lambda b: len(message(b)["images"][0]["image_url"]["url"]) < 100),
+    ("fewer_images=0", DRAWING, lambda b: "images" not in message(b) and b["usage"]["completion_tokens"] > 1_000),
+    ("other_ratio", DRAWING, lambda b: size_of(message(b)["images"][0]["image_url"]["url"]) == (256, 256)),
     ("image_index", DRAWING, lambda b: message(b)["images"][0]["index"] == 0),
     ("reasoning_style=hidden", THINKING, lambda b: message(b)["reasoning"] is None and message(b)["reasoning_details"]),
     ("reasoning_style=signature", THINKING, lambda b: list(message(b)["reasoning_details"][0])[1] == "signature"),

@@ -79,7 +79,7 @@ def _stopped(text: str, stop: str | list[str] | None) -> str:
 def _with_picture(answer: Answer, request: ChatRequest, host: Host, question: str) -> Answer:
     options = request.image_config or {}
     size = picture_size(options.get("aspect_ratio"), options.get("image_size"))
-    picture = base64.b64encode(draw_png(question, *size)).decode()
+    picture = base64.b64encode(draw_png(question, *size, prompt=question)).decode()
     caption = split_tokens(f"A simulated picture of {size[0]} by {size[1]} pixels.")
     return replace(
         answer,

@@ -6,6 +6,7 @@ from typing import Any
 
 from openrouter_emulator.chat.generation import Answer, Generation
 from openrouter_emulator.faults.fault import Parameters, Stage, also, fault
+from openrouter_emulator.images.png import draw_png
 from openrouter_emulator.tokens import split_tokens
 
 THOUGHT = tuple(split_tokens("All of the budget went into this simulated thinking, and none is left for the answer."))
@@ -112,6 +113,18 @@ def no_image(answer: Answer, _parameters: Parameters) -> Answer:
 def broken_image(answer: Answer, _parameters: Parameters) -> Answer:
     junk = base64.b64encode(b"\x89PNG\r\n\x1a\nnot a picture").decode()
     return replace(answer, images=tuple(_like(url, junk) for url in answer.images))
+
+
+@fault("fewer_images", Stage.ANSWER, "some of the pictures are missing, all are billed", quirks=(43,), count=1)
+def fewer_images(answer: Answer, parameters: Parameters) -> Answer:
+    return replace(answer, images=answer.images[: parameters.count("count")])
+
+
+@fault("other_ratio", Stage.ANSWER, "the picture is a square, whatever was asked for", quirks=(43,), side=256)
+def other_ratio(answer: Answer, parameters: Parameters) -> Answer:
+    side = parameters.count("side")
+    square = base64.b64encode(draw_png("another ratio", side, side)).decode()
+    return replace(answer, images=tuple(_like(url, square) for url in answer.images))
 
 
 def _like(original: str, content: str) -> str:

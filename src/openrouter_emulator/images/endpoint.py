@@ -1,6 +1,5 @@
 """`POST /images`: all pictures asked for, or an error; as JSON or, from OpenAI's hosts, as events."""
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +15,8 @@ from openrouter_emulator.http.errors import ApiError
 from openrouter_emulator.http.events import DONE, Data, Event, Pause, Raw
 from openrouter_emulator.http.playback import Playback
 from openrouter_emulator.http.wire import encode
+from openrouter_emulator.images.formats import draw, media_type
 from openrouter_emulator.images.offer import image_offers, picture_tokens
-from openrouter_emulator.images.png import draw_png
 from openrouter_emulator.images.request import ImageRequest, check_against, parse_image_request
 from openrouter_emulator.routing.requirements import Requirements
 from openrouter_emulator.routing.route import Route, Router
@@ -34,9 +33,10 @@ async def create_images(call: Call) -> Playback:
     route = _find_route(call, request, model)
     streams = bool(request.stream) and route.host.name == "OpenAI"
     generation = _open(call, request, route, streams=streams)
+    kind = media_type(request.output_format)
     call.exchange.generation_id = generation.id
     return call.play(
-        _stream(call, generation) if streams else _whole(call, generation),
+        _stream(call, generation, kind) if streams else _whole(call, generation, kind),
         headers={
             "Content-Type": "text/event-stream" if streams else "application/json",
             "X-Generation-Id": generation.id,
@@ -98,7 +98,7 @@ def _bills_text(host: Host) -> bool:
 
 def _picture(request: ImageRequest, number: int) -> str:
     seed = f"{request.prompt}\x00{request.seed}\x00{number}"
-    return base64.b64encode(draw_png(seed, *request.pixels)).decode()
+    return draw(seed, request.pixels, prompt=request.prompt, file_format=request.output_format)
 
 
 def _usage(call: Call, generation: Generation) -> dict[str, Any]:
@@ -108,14 +108,14 @@ def _usage(call: Call, generation: Generation) -> dict[str, Any]:
     return call.faults.usage(usage, generation)
 
 
-def _whole(call: Call, generation: Generation) -> Iterator[Event]:
+def _whole(call: Call, generation: Generation, kind: str) -> Iterator[Event]:
     yield Pause(call.emulator.settings.first_token_delay)
-    rows = [{"b64_json": picture, "media_type": "image/png"} for picture in generation.answer.images]
+    rows = [{"b64_json": picture, "media_type": kind} for picture in generation.answer.images]
     body = {"created": int(generation.created_at), "data": rows, "usage": _usage(call, generation)}
     yield Raw(encode(call.faults.body(body, generation)))
 
 
-def _stream(call: Call, generation: Generation) -> Iterator[Event]:
+def _stream(call: Call, generation: Generation, kind: str) -> Iterator[Event]:
     """A partial picture, then the finished one, for each picture."""
     yield Pause(call.emulator.settings.first_token_delay)
     for index, picture in enumerate(generation.answer.images):
@@ -127,7 +127,7 @@ def _stream(call: Call, generation: Generation) -> Iterator[Event]:
                 "type": "image_generation.completed",
                 "b64_json": picture,
                 "created": int(generation.created_at),
-                "media_type": "image/png",
+                "media_type": kind,
                 "usage": usage,
             }
         )

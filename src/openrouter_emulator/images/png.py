@@ -8,13 +8,15 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COPY_FROM_ABOVE = b"\x02"
 
 
-def draw_png(seed: str, width: int, height: int) -> bytes:
-    """The same picture for the same seed and size, a few kilobytes whatever the size."""
+def draw_png(seed: str, width: int, height: int, *, prompt: str = "") -> bytes:
+    """The same picture for the same seed and size, a few kilobytes whatever the size. It tells its prompt in a text."""
     colours = hashlib.sha256(seed.encode()).digest()
     first = b"".join(bytes(_blend(colours[c], colours[c + 3], x, width) for c in range(3)) for x in range(width))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = b"\x00" + first + b"".join(COPY_FROM_ABOVE + _step(y, height, colours) * width for y in range(1, height))
-    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, 6)) + _chunk(b"IEND", b"")
+    text = _chunk(b"iTXt", b"Description\0\0\0\0\0" + prompt.encode(errors="replace")) if prompt else b""
+    pixels = _chunk(b"IDAT", zlib.compress(rows, 6))
+    return SIGNATURE + _chunk(b"IHDR", header) + pixels + text + _chunk(b"IEND", b"")
 
 
 def _blend(start: int, end: int, position: int, length: int) -> int:

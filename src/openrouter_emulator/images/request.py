@@ -57,7 +57,12 @@ def check_against(request: ImageRequest, offer: ImageOffer) -> None:
     references = (offer.parameters.get("input_references") or {"max": 0})["max"]
     if len(request.input_references or ()) > references:
         raise ApiError(400, f"'input_references' holds at most {references} images for {request.model}.")
-    fields = {"aspect_ratio": "aspect_ratios", "resolution": "resolutions", "background": "backgrounds"}
+    fields = {
+        "aspect_ratio": "aspect_ratios",
+        "resolution": "resolutions",
+        "background": "backgrounds",
+        "output_format": "output_formats",
+    }
     for field, listed in fields.items():
         value, allowed = getattr(request, field), offer.parameters.get(listed)
         if value is not None and allowed is not None and value not in allowed:

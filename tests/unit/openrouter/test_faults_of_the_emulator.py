@@ -112,7 +112,7 @@ STREAMED_AND_PLAIN: dict[str, tuple[type[OpenRouterError] | None, type[OpenRoute
 }
 CALLS = ["broken_arguments", "cut_arguments", "many_tool_calls", "odd_tool_ids", "odd_tool_pieces", "same_tool_index"]
 CALLS += ["tool_calls_then_stop", "tool_calls_without_call"]
-PICTURES = ["broken_image", "image_index", "no_image"]
+PICTURES = ["broken_image", "fewer_images", "image_index", "no_image", "other_ratio"]
 
 
 async def ask(
