@@ -9,11 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event
 
+from app.domain.links import Link
 from app.domain.plans import PlanTier
 from app.services.assembly import Services
 from app.services.chat_events import ChatReply
 from tests.emulator.process import EmulatorProcess
 from tests.support.conversations import add_branch
+from tests.support.files import picture
 from tests.support.served import make_settings
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +70,38 @@ async def test_reserving_and_settling_cost_the_same_after_two_messages_and_after
 
     assert counts[2] == counts[500]
     assert counts[2]
+
+
+async def test_files_cost_the_same_statements_however_many_there_are(
+    services: Services, openrouter: EmulatorProcess
+) -> None:
+    user = await services.auth.register(email="x@example.com", password="long enough", plan=PlanTier.UNLIMITED)
+    bare = (await services.conversations.create(user.id)).id
+    with statements(services) as without_files:
+        await services.chat.chat(user_id=user.id, conversation_id=bare, message_content="And now?")
+    counts = []
+    for pictures in (2, 8):
+        conversation_id = (await services.conversations.create(user.id)).id
+        for number in range(pictures):
+            link = Link("image", f"https://example.org/{number}.png")
+            await services.chat.chat(
+                user_id=user.id, conversation_id=conversation_id, message_content="Look", links=[link]
+            )
+        file = await services.attachments.upload(user.id, "a.png", _one(picture(size=(30 + pictures, 40))))
+        await services.chat.chat(
+            user_id=user.id, conversation_id=conversation_id, message_content="Look", attachment_ids=[file.id]
+        )
+        with statements(services) as seen:
+            await services.chat.chat(user_id=user.id, conversation_id=conversation_id, message_content="And now?")
+        (*_, request) = openrouter.requests(session_id=str(conversation_id))
+        assert str(request["body"]["messages"]).count("'type': 'image_url'") == pictures + 1
+        counts.append([each for each in seen if "FROM blob" not in each])
+
+    assert len(counts[0]) == len(counts[1]) == len(without_files) + 1  # which files stand beside which message
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def test_a_long_month_does_not_make_reserving_dearer(services: Services) -> None:
