@@ -14,6 +14,7 @@ from tests.emulator.process import EmulatorProcess, start_emulator
 from tests.support.accounts import Person, join
 from tests.support.databases import KINDS, PostgresTemplates, SQLiteTemplates, Templates, find_postgres
 from tests.support.redis import RedisServer, start_redis
+from tests.support.s3 import S3Server, start_s3
 from tests.support.served import ServedApp, make_settings, serve
 
 # The developer's own settings must not steer the tests.
@@ -65,6 +66,13 @@ def redis_url() -> Iterator[str]:
 def redis_server() -> Iterator[RedisServer]:
     """A Redis server of this test's own, to stop and start."""
     with start_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server; others use it too, so a test takes a bucket of its own."""
+    with start_s3() as server:
         yield server
 
 

@@ -66,6 +66,7 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
             asyncio.create_task(services.openrouter.keep_catalog_fresh(), name="model catalogue"),
             asyncio.create_task(services.reconciliation.run_forever(), name="reconciliation"),
             asyncio.create_task(services.cache_exchange.start(), name="cache exchange"),
+            asyncio.create_task(services.file_collector.run_forever(), name="file collector"),
         ]
         if services.cache_keeper.is_on:
             background.append(asyncio.create_task(services.cache_keeper.run_forever(), name="cache keeper"))

@@ -1,12 +1,12 @@
 """Files to send, honest and hostile, made here byte by byte."""
 
 import io
-import math
 import struct
-import wave
+import zipfile
 import zlib
 
 from PIL import Image
+from pypdf import PdfWriter
 
 
 def picture(*, size: tuple[int, int] = (64, 48), container: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
@@ -34,15 +34,30 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
-    """A WAV with a tone."""
+def encrypted_pdf() -> bytes:
+    """A page behind a password."""
+    writer = PdfWriter()
+    writer.add_blank_page(100, 100)
+    writer.encrypt("of nobody", algorithm="RC4-128")
     file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(1)
-        out.setframerate(rate)
-        count = int(seconds * rate)
-        tone = bytes(int(128 + 100 * math.sin(index / 5)) for index in range(min(count, rate)))
-        for start in range(0, count, rate):
-            out.writeframesraw(tone[: min(rate, count - start)])
+    writer.write(file)
+    return file.getvalue()
+
+
+def endless_pdf() -> bytes:
+    """A PDF whose tree of pages leads back to itself, and whose page count nobody should believe."""
+    content = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n"
+    offsets = [9, len(content)]
+    kids = b" ".join([b"2 0 R"] * 50)
+    content += b"2 0 obj\n<< /Type /Pages /Kids [ " + kids + b" ] /Count 2 >>\nendobj\n"
+    table = b"".join(b"%010d 00000 n \n" % each for each in offsets)
+    trailer = b"trailer\n<< /Size 3 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % len(content)
+    return content + b"xref\n0 3\n0000000000 65535 f \n" + table + trailer
+
+
+def zip_archive() -> bytes:
+    """An archive with one file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("run.sh", "echo run")
     return file.getvalue()

@@ -20,6 +20,7 @@ from app.services.cache_stats_service import CacheStatsService, cache_stats_serv
 from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.conversation_service import ConversationService, conversation_service
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
+from app.services.file_collector import FileCollector, file_collector
 from app.services.follow_ups import FollowUps, follow_ups
 from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
@@ -53,6 +54,7 @@ class Services:
     running: RunningAnswers
     openrouter: OpenRouterService
     hub: GenerationHub
+    file_collector: FileCollector
     follow_ups: FollowUps
     leases: LeaseKeeper
     checkpoints: AnswerCheckpoints
@@ -84,6 +86,7 @@ class Services:
             running=running_answers,
             openrouter=openrouter_service,
             hub=generation_hub,
+            file_collector=file_collector,
             follow_ups=follow_ups,
             blobs=blob_keeper,
             admin=admin_service,
@@ -143,6 +146,7 @@ class Services:
             running=RunningAnswers(settings=read_settings, coordination=coordination),
             openrouter=openrouter,
             hub=hub,
+            file_collector=FileCollector(database=database, blobs=blobs, clock=clock),
             follow_ups=follow_ups,
             leases=leases,
             checkpoints=checkpoints,

@@ -1,6 +1,7 @@
 """Which bytes there are, where they lie, and whether anything needs them."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -15,6 +16,14 @@ _NEEDED = or_(
     ),
     exists().where(GeneratedImage.user_id == Blob.user_id, GeneratedImage.sha256 == Blob.sha256),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SweptBlob:
+    """A stored blob, and whether anything names it."""
+
+    key: tuple[UUID, UUID]
+    is_needed: bool
 
 
 class Blobs:
@@ -86,13 +95,13 @@ class Blobs:
         query = select(Blob).where(or_(Blob.state == "leaving", lost)).order_by(Blob.changed_at).limit(limit)
         return (await self._session.scalars(query)).all()
 
-    async def list_behind(self, after: tuple[UUID, UUID] | None, *, limit: int) -> Sequence[tuple[UUID, UUID]]:
-        """Keys of stored blobs in order: at most ``limit`` behind ``after``."""
-        query = select(Blob.user_id, Blob.id).where(Blob.state == "stored")
+    async def list_behind(self, after: tuple[UUID, UUID] | None, *, limit: int) -> Sequence[SweptBlob]:
+        """At most ``limit`` stored blobs in the order of their keys (user, id), and whether anything needs them."""
+        query = select(Blob.user_id, Blob.id, _NEEDED.label("is_needed")).where(Blob.state == "stored")
         if after is not None:
             query = query.where(tuple_(Blob.user_id, Blob.id) > after)
         rows = (await self._session.execute(query.order_by(Blob.user_id, Blob.id).limit(limit))).all()
-        return [(row.user_id, row.id) for row in rows]
+        return [SweptBlob((row.user_id, row.id), bool(row.is_needed)) for row in rows]
 
     async def remove(self, user_id: UUID, blob_id: UUID) -> None:
         """Forget a blob whose bytes are gone."""
