@@ -352,7 +352,7 @@ def _recognition_cost(reading: Reading | None, completion: Completion, usage: Us
     told = completion.parsing_cost
     if told is None:
         told = reading.most_usd if any(each.get("type") == "file" for each in completion.annotations) else Decimal(0)
-    return min(told, usage.cost)
+    return min(told, usage.cost) or None
 
 
 def _notes_on_files(reading: Reading | None, completion: Completion) -> Iterator[str]:
