@@ -29,12 +29,13 @@ soak: setup ## the long tests: processes killed and stopped in mid-turn, lost co
 	  $(BIN)/python -m pytest --timeout 1200 tests/live/test_crash.py tests/live/test_shutdown.py \
 	  tests/live/test_answers_across_processes.py tests/live/test_last_messages.py tests/integration/test_interleavings.py
 
-bench: setup ## CPU of a turn, memory of a stream, transactions of the quota, reading a stream, planning a cache
+bench: setup ## CPU of a turn, memory of a stream and of an upload, transactions of the quota, reading a stream, planning a cache
 	$(BIN)/python benchmarks/turns.py
 	$(BIN)/python benchmarks/quota_leases.py
 	$(BIN)/python benchmarks/read_chunk.py
 	$(BIN)/python benchmarks/plan_cache.py
 	$(BIN)/python benchmarks/streams.py
+	$(BIN)/python benchmarks/upload.py
 
 bench-cache: setup ## cost of prompts against the cheapest possible (CACHEBENCH=folder of the judge, CACHE_SEEDS=)
 	@CACHEBENCH="$(CACHEBENCH)" CACHE_SEEDS="$(CACHE_SEEDS)" $(BIN)/python benchmarks/cache_table.py

@@ -183,6 +183,14 @@ class TestRefusal:
         told = {line.removeprefix("  - ").partition(":")[0] for line in refusal_of().splitlines()[1:]}
         assert told == {"LLM_TEMPERATURE", "JWT_SECRET", "ROUTING_STRATEGY", "OPENROUTER_API_KEY"}
 
+    def test_a_bucket_needs_its_name_and_its_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("IMAGE_STORAGE_TYPE", "s3")
+        monkeypatch.setenv("IMAGE_S3_ENDPOINT", "not an address")
+
+        told = {line.removeprefix("  - ").partition(":")[0] for line in refusal_of().splitlines()[1:]}
+        needed = {"IMAGE_S3_BUCKET", "IMAGE_S3_ACCESS_KEY_ID", "IMAGE_S3_SECRET_ACCESS_KEY"}
+        assert told == needed | {"IMAGE_S3_ENDPOINT"}
+
     @pytest.mark.parametrize("name", [each.upper() for each in Settings.model_fields])
     def test_a_refusal_never_repeats_a_value(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "s3cr3t")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import S3Store
 
-from app.blobs.chunks import READ_BYTES, regrouped
+from app.blobs.chunks import READ_BYTES
 from app.blobs.store import BlobKey, BlobMissing
 
 if TYPE_CHECKING:
     from obstore import GetOptions  # only its description has it
 
-PART_BYTES = 8 * 1024 * 1024
-"""Larger objects are sent in parts of this size; S3 takes none below 5 MiB but the last."""
+PART_BYTES = 5 * 1024 * 1024
+"""Larger objects are sent in parts of this size, the smallest that S3 takes: a few are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,7 @@ class S3Blobs:
 
     async def put(self, key: BlobKey, chunks: AsyncIterator[bytes]) -> None:
         """Send the object; it is there when all of it is."""
-        parts = regrouped(chunks, PART_BYTES)
-        await obstore.put_async(self._store, key.path, parts, chunk_size=PART_BYTES, max_concurrency=1)
+        await obstore.put_async(self._store, key.path, chunks, chunk_size=PART_BYTES, max_concurrency=1)
 
     async def get(self, key: BlobKey, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Read the object as it comes."""
