@@ -1,7 +1,7 @@
 """Memory of the app while a large file comes and goes: `python benchmarks/upload.py [database|local|s3 ...]`.
 
-The app, the S3 server and the process that looks at the file are processes of their own. Memory is the resident memory of
-the app's, read every few milliseconds. Ends with an error where 50 MB add more than :data:`MOST_MEGABYTES`.
+The app, the S3 server and the process that looks at the file are processes of their own. Memory is the resident memory
+of the app, read every few milliseconds. Ends with an error where 50 MB add more than :data:`MOST_MEGABYTES`.
 """
 
 import asyncio
