@@ -13,6 +13,7 @@ from app.openrouter.types import ContentDelta
 from app.services.model_call import ChatResult, ContextTooLong, ModelCallFailed
 from app.services.openrouter_service import NotConfigured, OpenRouterService
 from tests.emulator.process import EmulatorProcess
+from tests.support.samples import data_url, pdf, png
 from tests.support.served import TEST_KEY, make_settings
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +48,25 @@ async def test_the_documented_call_answers(make_service: MakeService, openrouter
     assert result.model == "anthropic/claude-sonnet-5.5"
     assert result.total_cost_usd == Decimal(str(openrouter.bill()["total"]))
     assert (result.route.fallback_used, result.route.models_attempted) == (False, ("anthropic/claude-sonnet-5.5",))
+
+
+async def test_files_in_openrouters_own_shape_go_to_models_that_take_them_by_an_engine_that_is_named(
+    make_service: MakeService, openrouter: EmulatorProcess
+) -> None:
+    book = pdf("Of patience")
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": data_url(book, "application/pdf")}}
+    picture = {"type": "image_url", "image_url": {"url": data_url(png(), "image/png")}}
+    service = make_service(openrouter_url=openrouter.base_url)
+    for model, engine in (("openai/gpt-4o", "native"), ("qwen/qwen-plus", "cloudflare-ai")):
+        asked = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}]
+        result = await service.chat_completion(messages=asked, model=model, fallback_models=["openai/gpt-4o-mini"])
+        body = openrouter.requests()[-1]["body"]
+        assert body["messages"][0]["content"][1]["file"] == part["file"]
+        assert body["plugins"] == [{"id": "file-parser", "pdf": {"engine": engine}}]
+        assert result.pdf_ocr_cost_usd is None
+    assert openrouter.parses()["fee"] == "0"
+    with pytest.raises(InvalidField, match="cannot read images"):
+        await service.chat_completion(messages=[{"role": "user", "content": [picture]}], model="qwen/qwen-plus")
 
 
 async def test_a_stream_ends_with_the_result_of_its_pieces(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.openrouter.media import raw_tokens
 from app.openrouter.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 
 Kind = Literal["tools", "system", "rag", "history", "user"]
@@ -111,7 +112,8 @@ class BlockReader:
     def _measure_part(self, part: Wire, said: str | None) -> tuple[int, int]:
         media = part.get("media")
         if media is None:
-            return self._measure(_canonical(part) if said is None else said)
+            identity, estimate = self._measure(_canonical(part) if said is None else said)
+            return identity, raw_tokens(part) or estimate
         return self._measure(media.identity)[0], media.tokens
 
     def _measure(self, content: str) -> tuple[int, int]:

@@ -108,6 +108,7 @@ class Media:
         return f"data:{self.media_type};base64,{base64.b64encode(contents[self.source]).decode()}"
 
 
+_KINDS: Mapping[str, MediaKind] = {"image_url": "image", "file": "pdf", "input_audio": "audio"}
 _NOUNS: Mapping[str, str] = {"image": "Picture", "pdf": "Document", "audio": "Recording"}
 
 
@@ -118,12 +119,31 @@ def with_media(text: str, media: Sequence[Media]) -> str | list[dict[str, Any]]:
     return [{"type": "text", "text": text}, *(each.part() for each in media)]
 
 
+def kinds_in(messages: Iterable[Wire]) -> frozenset[MediaKind]:
+    """What kinds go along with a prompt, whether planned here or given in OpenRouter's shape."""
+    parts = [part for message in messages for part in _parts_of(message)]
+    raw = {_KINDS[part["type"]] for part in parts if part.get("type") in _KINDS}
+    return frozenset(raw | {part["media"].kind for part in parts if "media" in part})
+
+
+def raw_tokens(part: Wire) -> int:
+    """Tokens of a part that is not text and came in OpenRouter's shape, of whose content nothing is known."""
+    kind = _KINDS.get(part.get("type", ""))
+    if kind is None:
+        return 0
+    data = str((part.get("input_audio") or {}).get("data") or "")
+    return Media(kind=kind, name="", source="", size_bytes=len(data) * 3 // 4).tokens
+
+
+def _parts_of(message: Wire) -> Sequence[Wire]:
+    content = message.get("content")
+    return content if isinstance(content, list | tuple) else ()
+
+
 def media_in(messages: Iterable[Wire]) -> Iterator[Media]:
     """All that stands for bytes or links in a planned prompt."""
     for message in messages:
-        content = message.get("content")
-        if isinstance(content, list | tuple):
-            yield from (part["media"] for part in content if "media" in part)
+        yield from (part["media"] for part in _parts_of(message) if "media" in part)
 
 
 def as_sent(messages: Sequence[Wire], contents: Mapping[str, bytes]) -> Sequence[Wire]:
@@ -132,10 +152,10 @@ def as_sent(messages: Sequence[Wire], contents: Mapping[str, bytes]) -> Sequence
 
 
 def _as_sent(message: Wire, contents: Mapping[str, bytes]) -> Wire:
-    content = message.get("content")
-    if not isinstance(content, list | tuple) or not any("media" in part for part in content):
+    parts = _parts_of(message)
+    if not any("media" in part for part in parts):
         return message
-    return {**message, "content": [_part_as_sent(part, contents) for part in content]}
+    return {**message, "content": [_part_as_sent(part, contents) for part in parts]}
 
 
 def _part_as_sent(part: Wire, contents: Mapping[str, bytes]) -> Wire:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.openrouter.media import Media
+from app.openrouter.media import Media, raw_tokens
 
 LATIN_CHARS_PER_TOKEN = 3.6
 """English runs at 4.6 with today's tokenizers, JSON and code at 2.4."""
@@ -37,4 +37,4 @@ def _content_tokens(content: Any) -> int:
     parts = [part for part in content or () if isinstance(part, Mapping)]
     text = "".join(part.get("text") or "" for part in parts)
     media: list[Media] = [part["media"] for part in parts if "media" in part]
-    return estimate_tokens(text) + sum(each.tokens for each in media)
+    return estimate_tokens(text) + sum(each.tokens for each in media) + sum(map(raw_tokens, parts))

@@ -381,7 +381,7 @@ class EnhancedChatService:
             limits,
             model=question.model or (preset.model if preset else None),
             fallback_models=question.fallback_models,
-            needs=needs_of((each.media for each in files.asked), native=option == "native"),
+            needs=needs_of((each.media.kind for each in files.asked), native=option == "native"),
         )
         model = choice.model or self._settings().llm_model
         handling = handle_media(

@@ -12,7 +12,7 @@ from app.core.errors import InvalidField
 from app.db.models import ParsedFile
 from app.domain.links import Link
 from app.domain.prompting import Said, WireMessage
-from app.openrouter.media import Media, with_media
+from app.openrouter.media import Media, MediaKind, with_media
 from app.openrouter.models import ModelProfile
 from app.openrouter.parsed_files import EngineChoice, PdfOption, ReadBefore, Reading, choose_engine, introduced
 from app.openrouter.routing import Needs
@@ -39,9 +39,9 @@ def link_beside(link: Link) -> Beside:
     return Beside(Media(kind=link.kind, name=link.name, source=link.url))
 
 
-def needs_of(media: Iterable[Media], *, native: bool = False) -> Needs:
+def needs_of(kinds: Iterable[MediaKind], *, native: bool = False) -> Needs:
     """What a model has to be able to do for these; ``native``: it must read documents itself."""
-    kinds = {each.kind for each in media}
+    kinds = set(kinds)
     return Needs(images="image" in kinds, audio="audio" in kinds, native_files=native and "pdf" in kinds)
 
 

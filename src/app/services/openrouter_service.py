@@ -26,7 +26,7 @@ from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import ModelNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
-from app.openrouter.media import Media, media_in
+from app.openrouter.media import Media, kinds_in, media_in
 from app.openrouter.models import ModelProfile
 from app.openrouter.parsed_files import EngineChoice, Reading, file_parser
 from app.openrouter.prompt_cache import (
@@ -143,10 +143,10 @@ class OpenRouterService:
         settings = self._settings()
         self._require_key()
         schema = options.get("schema")
-        media = list(media_in(messages))
-        reading = self._reading(media, options.get("engine"))
+        kinds = kinds_in(messages)
+        reading = self._reading(messages, options) if "pdf" in kinds else None
         native = reading is not None and reading.engine == "native"
-        needs = replace(needs_of(media, native=native), schema=schema is not None)
+        needs = replace(needs_of(kinds, native=native), schema=schema is not None)
         route = self._plan_route(options.get("model"), options.get("fallback_models"), needs)
         model = self.catalog.get(route.requested)
         cache = self._plan_cache(route, messages, options)
@@ -180,10 +180,14 @@ class OpenRouterService:
         )
         return planned.noting(*(notes_on_reading(reading) if reading else ()), *unsent)
 
-    @staticmethod
-    def _reading(media: Sequence[Media], engine: EngineChoice | None) -> Reading | None:
-        files = [each for each in media if each.kind == "pdf"]
-        return (engine or EngineChoice("cloudflare-ai", {})).reading(files) if files else None
+    def _reading(self, messages: Sequence[Mapping[str, Any]], options: CompletionOptions) -> Reading:
+        engine = options.get("engine")
+        if engine is None:
+            settings = self._settings()
+            first = self.catalog.get(options.get("model") or settings.llm_model)
+            is_native = settings.pdf_skip_parsing or (first is not None and first.reads("file"))
+            engine = EngineChoice("native" if is_native else "cloudflare-ai", {})
+        return engine.reading(each for each in media_in(messages) if each.kind == "pdf")
 
     def call(self, planned: PlannedCompletion, *, load: LoadMedia | None = None) -> "ModelCall":
         """A planned turn about to be sent; nothing is sent before it is awaited.

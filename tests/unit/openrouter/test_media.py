@@ -8,7 +8,7 @@ import pytest
 
 from app.openrouter.cache_blocks import BlockReader
 from app.openrouter.catalog import shipped_catalog
-from app.openrouter.media import Media, as_sent, media_in, with_media
+from app.openrouter.media import Media, as_sent, kinds_in, media_in, with_media
 from app.openrouter.prompt_cache import CachePlanner
 from app.openrouter.routing import Needs, able_models
 from app.openrouter.tokens import TOKENS_PER_MESSAGE, estimate_prompt_tokens, estimate_tokens
@@ -67,6 +67,15 @@ class TestTokens:
         bare = TOKENS_PER_MESSAGE + estimate_tokens("Look")
         for media, tokens in ((PICTURE, 512), (BOOK, 7_500), (VOICE, 500), (LINK, 1_600)):
             assert estimate_prompt_tokens([said("Look", media)]) == bare + tokens
+
+    def test_what_came_in_openrouters_shape_is_guessed_too(self) -> None:
+        image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+        voice = {"type": "input_audio", "input_audio": {"data": "A" * 16_000, "format": "wav"}}
+        message = {"role": "user", "content": [{"type": "text", "text": "Look"}, image, voice]}
+        bare = TOKENS_PER_MESSAGE + estimate_tokens("Look")
+        assert estimate_prompt_tokens([message]) == bare + 1_600 + 120
+        assert BlockReader().read([message]).ends[-1] == bare + 1_600 + 120
+        assert kinds_in([message, said("Look", BOOK)]) == {"image", "audio", "pdf"}
 
     def test_the_cache_planner_counts_the_same(self) -> None:
         messages = [said("Look", PICTURE, BOOK)]
