@@ -1,7 +1,9 @@
 """Files to send, honest and hostile, made here byte by byte."""
 
 import io
+import math
 import struct
+import wave
 import zipfile
 import zlib
 
@@ -60,4 +62,18 @@ def zip_archive() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("run.sh", "echo run")
+    return file.getvalue()
+
+
+def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
+    """A WAV with a tone."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(1)
+        out.setframerate(rate)
+        count = int(seconds * rate)
+        tone = bytes(int(128 + 100 * math.sin(index / 5)) for index in range(min(count, rate)))
+        for start in range(0, count, rate):
+            out.writeframesraw(tone[: min(rate, count - start)])
     return file.getvalue()
