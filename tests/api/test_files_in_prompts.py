@@ -14,10 +14,10 @@ from app.domain.principal import Role
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
-from tests.support.files import picture, recording
+from tests.support.files import picture
 from tests.support.ledger import ledger_lines, require_sound_books
 from tests.support.operators import set_plan
-from tests.support.samples import pdf
+from tests.support.samples import pdf, wav
 from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
@@ -210,7 +210,7 @@ class TestRecordings:
     async def test_the_part_the_tokens_and_the_cost(
         self, app: ServedApp, premium: Person, openrouter: EmulatorProcess
     ) -> None:
-        conversation_id, content = await premium.begin(), recording(seconds=5)
+        conversation_id, content = await premium.begin(), wav(5)
         answer = await ask(premium, conversation_id, await send(premium, "c.wav", content), model=HEARING)
 
         (body,) = sent(openrouter, conversation_id)
@@ -224,7 +224,7 @@ class TestRecordings:
         await require_sound_books(app, openrouter, premium)
 
     async def test_where_nobody_named_a_model_one_that_hears_answers(self, premium: Person) -> None:
-        answer = await ask(premium, await premium.begin(), await send(premium, "c.wav", recording()))
+        answer = await ask(premium, await premium.begin(), await send(premium, "c.wav", wav()))
 
         (note,) = [note for note in answer["notes"] if "cannot hear audio" in note and "answers" in note]
         assert note.startswith(f"'{answer['model']}' answers: ")
@@ -233,7 +233,7 @@ class TestRecordings:
         self, premium: Person, openrouter: EmulatorProcess
     ) -> None:
         conversation_id = await premium.begin()
-        file = await send(premium, "c.wav", recording())
+        file = await send(premium, "c.wav", wav())
         answer = await premium.chat(conversation_id, attachment_ids=[file], model=SEEING)
 
         assert (answer.status_code, answer.json()["error"]) == (422, "model_lacks_input")
@@ -244,7 +244,7 @@ class TestRecordings:
         app = await serve_app()
         premium = await join_app(app, plan=PlanTier.PREMIUM)
         conversation_id = await premium.begin()
-        file = await send(premium, "c.wav", recording())
+        file = await send(premium, "c.wav", wav())
         await ask(premium, conversation_id, file, model=HEARING)
         without = await serve_app(audio_processing_enabled=False)
         again = without.client(headers=dict(premium.http.headers))
