@@ -160,6 +160,7 @@ STREAMED: list[tuple[str, Body, Callable[[Events], Any]]] = [
     ("usage_placement=twice", {}, lambda e: e[-3]["usage"]["cost"] == 0 and e[-2]["usage"]["cost"] > 0),
     ("null_content", {}, lambda e: all(delta["role"] for delta in deltas(e)) and deltas(e)[0]["content"] is None),
     ("empty_reasoning_details", {}, lambda e: all(delta["reasoning_details"] == [] for delta in deltas(e))),
+    ("annotations_first", SEARCHING, lambda e: deltas(e)[1]["annotations"] and not deltas(e)[-2].get("annotations")),
     ("error_chunk=4", {}, lambda e: finishes(e) == ["error"] and e[-1]["error"]["code"] == 502),
     ("error_chunk=0; layout=bare", {}, lambda e: set(e[-1]) == {"error", "user_id"}),
     ("error_chunk; layout=between", {}, lambda e: list(e[-1])[3:6] == ["provider", "error", "model"]),

@@ -1,7 +1,7 @@
 """Conversations as files: JSON with everything, Markdown to read."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from app.services.conversation_service import ConversationExport
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]+')
 """What a file's name cannot hold on one system or another, or what turns its letters around."""
+_MARKUP, _ESCAPED = re.compile(r"([\\`*_\[\]<>&!#|~])"), r"\\\1"
 _SPEAKERS = {"user": "Question", "assistant": "Answer"}
 
 
@@ -45,12 +46,27 @@ async def _markdown(export: ConversationExport) -> AsyncIterator[str]:
             # No heading: answers have headings of their own, and would stand above their own speaker.
             head = f"**{_SPEAKERS[each.role]}** ({each.created_at:%Y-%m-%d %H:%M}{by}){cut}"
             files = "".join(_file_line(file) for file in batch.attachments.get(each.id, ()))
-            yield f"\n---\n\n{head}\n\n{each.content}\n{files}"
+            yield f"\n---\n\n{head}\n\n{each.content}\n{_sources(each.citations)}{files}"
 
 
 def _file_line(attachment: Any) -> str:
     name = re.sub(r"([\\`*_\[\]<>])", r"\\\1", attachment.name)
     return f"\n*{attachment.kind}: {name}{' (deleted)' if attachment.deleted_at else ''}*\n"
+
+
+def _sources(citations: Sequence[Mapping[str, Any]] | None) -> str:
+    """The pages an answer names, each once, as a numbered list of links."""
+    titles: dict[str, str] = {}
+    for each in citations or ():
+        titles[each["url"]] = titles.get(each["url"]) or each["title"] or ""
+    lines = [f"{number}. {_link(url, title)}\n" for number, (url, title) in enumerate(titles.items(), start=1)]
+    return f"\nSources:\n\n{''.join(lines)}" if lines else ""
+
+
+def _link(url: str, title: str) -> str:
+    # Neither may end the link, nor begin something else: both are a stranger's words.
+    address = url.translate({ord(each): quote(each) for each in "<>\\"})
+    return f"[{_MARKUP.sub(_ESCAPED, title) or address.replace('[', '%5B').replace(']', '%5D')}](<{address}>)"
 
 
 def _title(export: ConversationExport) -> str:

@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     image_s3_secret_access_key: Annotated[SecretStr | None, Field(validate_default=True)] = None
     image_max_size_mb: Decimal = Field(default=Decimal(10), gt=0)
 
+    web_search_enabled: bool = True
+    web_search_engine: Literal["auto", "native", "exa", "parallel"] = "auto"
     structured_outputs_enabled: bool = True
     pdf_processing_enabled: bool = True
     audio_processing_enabled: bool = True

@@ -14,8 +14,10 @@ class AnnotationFold:
         self._annotations: list[Mapping[str, Any]] = []
         self._cited: set[str] = set()
 
-    def feed(self, annotations: Any) -> Iterator[AnnotationDelta]:
-        for annotation in as_maps(annotations):
+    def feed(self, annotations: Any, *, places_hold: bool = True) -> Iterator[AnnotationDelta]:
+        """Take annotations; `places_hold`: the text is to the letter what the places in them are counted in."""
+        for told in as_maps(annotations):
+            annotation = told if places_hold else _without_place(told)
             if annotation not in self._annotations:
                 self._annotations.append(annotation)
                 self._cited.add(as_text(as_map(annotation.get("url_citation")).get("url")) or "")
@@ -29,3 +31,10 @@ class AnnotationFold:
 
     def annotations(self) -> tuple[Mapping[str, Any], ...]:
         return tuple(self._annotations)
+
+
+def _without_place(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
+    cited = as_map(annotation.get("url_citation"))
+    if not cited:
+        return annotation
+    return {**annotation, "url_citation": {k: v for k, v in cited.items() if k not in ("start_index", "end_index")}}

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from app.openrouter.media import raw_tokens
 from app.openrouter.tokens import TOKENS_PER_MESSAGE, estimate_tokens
+from app.openrouter.web_search import is_server_tool
 
-Kind = Literal["tools", "system", "rag", "history", "user"]
-"""What a block is: `rag` are documents given to answer from, `user` the newest turn, `history` what was said before."""
+Kind = Literal["tools", "search", "system", "rag", "history", "user"]
+"""What a block is: `search` is a tool that OpenRouter runs, asked for with one question and not with the next; `rag`
+are documents given to answer from, `user` the newest turn, `history` what was said before."""
 
 Place = tuple[int, int]
 """Message and part; tools have message -1."""
@@ -40,7 +42,7 @@ class PromptBlocks:
     marks: dict[int, str] = field(default_factory=dict)
     """By block: the lifetime of a mark that the client set."""
     empty: set[int] = field(default_factory=set)
-    """Blocks without any content: vendors refuse a mark on them."""
+    """Blocks that bear no mark: vendors refuse one on nothing, and OpenRouter reads none on tools of its own."""
     turns: int = 0
     """How many messages of the person are in it."""
 
@@ -82,7 +84,10 @@ class BlockReader:
         for index, tool in enumerate(tools):
             identity, estimate = self._measure(_canonical(tool))
             count = estimate if tools_tokens is None else tools_tokens // len(tools)
-            blocks.add(identity, count, "tools", "tools", (-1, index), tool.get("cache_control"))
+            kind: Kind = "search" if is_server_tool(tool) else "tools"
+            if kind == "search":
+                blocks.empty.add(len(blocks))
+            blocks.add(identity, count, kind, kind, (-1, index), tool.get("cache_control"))
         newest = _newest_question(messages)
         for at in _system_first(messages):
             message = messages[at]

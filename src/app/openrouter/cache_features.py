@@ -30,7 +30,7 @@ class Context(NamedTuple):
     user: str | None = None
 
 
-_HEAD_ROLES = ("tools", *SYSTEM_ROLES)
+_HEAD_ROLES = ("tools", "search", *SYSTEM_ROLES)
 
 TYPICAL = (0.42, 0.25, 0.05)
 """The chance of a return within each horizon, given none within the one before."""

@@ -25,6 +25,8 @@ class Needs:
 
     schema: bool = False
     tools: bool = False
+    web_search: bool = False
+    """By OpenRouter's server tool, which the model has to call; of such a request it takes one model at a time."""
     images: bool = False
     audio: bool = False
     native_files: bool = False
@@ -38,6 +40,7 @@ class Needs:
         missing = (
             (self.schema and not model.knows("structured_outputs"), "answer by a schema"),
             (self.tools and not model.knows("tools"), "use tools"),
+            (self.web_search and not model.knows("tools"), "search the web"),
             (self.images and not model.reads("image"), "read images"),
             (self.audio and not model.reads("audio"), "hear audio"),
             (self.native_files and not model.reads("file"), "read files"),
@@ -123,7 +126,8 @@ def plan_route(
     others = _others(fallback_models, policy, notes)
     chain = _chain((first, *others), catalog, needs, notes)
     strategy = policy.strategy if policy.routing_enabled else "off"
-    size = 1 if strategy in ("off", "fallback") else MODELS_ON_THE_WIRE
+    one_a_call = strategy in ("off", "fallback") or needs.web_search
+    size = 1 if one_a_call else MODELS_ON_THE_WIRE
     return RoutePlan(
         requested=first,
         strategy=strategy,

@@ -175,7 +175,7 @@ class CompletionFold:
             if url := as_text(as_map(image.get("image_url")).get("url")):
                 self._images.append(url)
                 yield ImageDelta(url)
-        yield from self._annotations.feed(delta.annotations)
+        yield from self._annotations.feed(delta.annotations, places_hold=not self._think_tags.found)
         for piece in as_maps(delta.tool_calls):
             if call := self._tool_calls.feed(piece):
                 yield call

@@ -12,6 +12,8 @@ class ThinkTags:
     def __init__(self) -> None:
         self._held = ""
         self._state = "begin"
+        self.found = False
+        """Whether anything was thinking: then the text is not what came, and no place in that is one in the text."""
 
     def feed(self, content: str) -> tuple[str, str]:
         """The thinking and the text in `content`, in this order."""
@@ -33,6 +35,7 @@ class ThinkTags:
         start = self._held.lstrip()
         if start.startswith(OPENING):
             self._state, self._held = "thinking", start.removeprefix(OPENING)
+            self.found = True
         elif not OPENING.startswith(start):
             self._state = "text"
 

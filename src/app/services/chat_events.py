@@ -1,6 +1,6 @@
 """What an answer tells its readers while it comes into being: the events of ``docs/api.md``, one class each."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -22,6 +22,7 @@ from app.openrouter.types import AnnotationDelta, ImageDelta, RefusalDelta
 from app.openrouter.types import ContentDelta as TextPiece
 from app.openrouter.types import ReasoningDelta as ThoughtPiece
 from app.services.chat_turn import TrimmedContext, Turn, milliseconds
+from app.services.citations import Source, Sources, sources_of
 from app.services.model_call import ChatResult, ModelCall, ModelCallFailed, tell_attempt
 
 
@@ -63,14 +64,10 @@ class StructuredDelta(ChatEvent, frozen=True, kw_only=True):
     partial: Any
 
 
-class Citation(ChatEvent, frozen=True, kw_only=True):
+class Citation(Source, ChatEvent, frozen=True, kw_only=True):
     """A source the model names."""
 
     name = "citation"
-    url: str
-    title: str | None = None
-    start_index: int | None = None
-    end_index: int | None = None
 
 
 class Image(ChatEvent, frozen=True, kw_only=True):
@@ -295,8 +292,11 @@ def trimmed(context: TrimmedContext) -> ContextTrimmed:
     )
 
 
-def told(piece: RouteEvent) -> ChatEvent | None:
-    """The event that tells a piece of the wire's stream; ``None`` for what readers need not know."""
+def told(piece: RouteEvent, sources: Sources) -> ChatEvent | None:
+    """The event that tells a piece of the wire's stream; ``None`` for what readers need not know.
+
+    ``sources`` are those named so far in this answer.
+    """
     match piece:
         case TextPiece(text) | RefusalDelta(text):
             return ContentDelta(text=text)
@@ -305,11 +305,12 @@ def told(piece: RouteEvent) -> ChatEvent | None:
         case ImageDelta(url):
             return Image(url=url)
         case AnnotationDelta(annotation):
-            return citation_of(annotation)
+            source = sources.add(annotation)
+            return _citation(source) if source else None
     return None
 
 
-def told_structured(piece: RouteEvent, partial: PartialAnswer) -> ChatEvent | None:
+def told_structured(piece: RouteEvent, partial: PartialAnswer, sources: Sources) -> ChatEvent | None:
     """The same where the answer has to fit a schema: its text is told as the data it stands for, not as it is."""
     match piece:
         case TextPiece(text):
@@ -317,7 +318,7 @@ def told_structured(piece: RouteEvent, partial: PartialAnswer) -> ChatEvent | No
             return None if data is None else StructuredDelta(partial=data)
         case RefusalDelta():
             return None
-    return told(piece)
+    return told(piece, sources)
 
 
 def told_failure(failure: FailedCall) -> tuple[ChatEvent, ...]:
@@ -327,28 +328,20 @@ def told_failure(failure: FailedCall) -> tuple[ChatEvent, ...]:
     return (failed_call, ContentReset(reason=error)) if failure.content_came else (failed_call,)
 
 
-def citation_of(annotation: Mapping[str, Any]) -> Citation | None:
-    """The source an annotation names; ``None`` when it is something else."""
-    cited = annotation.get("url_citation")
-    if annotation.get("type") != "url_citation" or not isinstance(cited, dict) or not cited.get("url"):
-        return None
-    return Citation(
-        url=cited["url"],
-        title=cited.get("title"),
-        start_index=cited.get("start_index"),
-        end_index=cited.get("end_index"),
-    )
+def _citation(source: Source) -> Citation:
+    return Citation(**msgspec.structs.asdict(source))
 
 
 def reply(turn: Turn, result: ChatResult) -> ChatReply:
     """The last event of an answered turn."""
     usage, attempt = result.usage, result.attempts[-1]
-    citations = [citation_of(each) for each in result.completion.annotations]
+    content = storable(result.content)
+    sources = sources_of(result.completion.annotations, content)
     return ChatReply(
         message_id=turn.message_id,
         user_message_id=turn.user_message_id,
         conversation_id=turn.conversation_id,
-        content=storable(result.content),
+        content=content,
         model=result.model,
         provider=result.provider,
         usage=UsageReport(
@@ -369,7 +362,7 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         fallback_used=result.route.fallback_used,
         models_attempted=list(result.route.models_attempted),
         notes=list(result.notes),
-        citations=[each for each in citations if each is not None],
+        citations=[_citation(each) for each in sources],
         first_token_ms=milliseconds(attempt.first_token_seconds),
         latency_ms=milliseconds(attempt.latency_seconds),
         created_at=turn.created_at,
@@ -394,7 +387,7 @@ def _cache_report(verdict: CacheVerdict | None, breakpoints: int) -> CacheReport
     )
 
 
-def stopped(turn: Turn, call: ModelCall, shown: str, reason: str) -> MessageStopped:
+def stopped(turn: Turn, call: ModelCall, shown: str, sources: Sequence[Source], reason: str) -> MessageStopped:
     """The last event of a turn that was ended before its answer was whole."""
     attempts, route = call.attempts, call.route
     last = attempts[-1] if attempts else None
@@ -417,7 +410,7 @@ def stopped(turn: Turn, call: ModelCall, shown: str, reason: str) -> MessageStop
         fallback_used=route.fallback_used,
         models_attempted=list(route.models_attempted),
         notes=list(turn.planned.route.notes),
-        citations=[],
+        citations=[_citation(each) for each in sources],
         first_token_ms=milliseconds(last.first_token_seconds) if last else None,
         latency_ms=milliseconds(last.latency_seconds) if last else None,
         created_at=turn.created_at,

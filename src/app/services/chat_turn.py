@@ -13,6 +13,7 @@ from app.domain.context_window import Room
 from app.domain.ledger import PDF_OCR
 from app.domain.links import Link
 from app.domain.prompting import Document
+from app.domain.web_search import WebSearchOptions
 from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import Attempt
 from app.openrouter.cache_accounts import CacheAccount
@@ -42,6 +43,8 @@ class Question:
     attachment_ids: Sequence[UUID] | None = None
     """Files that were uploaded; the same holds for them."""
     pdf_engine: PdfOption = "auto"
+    web_search: WebSearchOptions | None = None
+    """``None``: nothing is looked up."""
 
 
 @dataclass(frozen=True, slots=True)

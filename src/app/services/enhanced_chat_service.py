@@ -21,6 +21,7 @@ from app.db.repositories.branches import Reach
 from app.db.repositories.openings import Means, Opening
 from app.db.unit_of_work import UnitOfWork
 from app.domain.context_window import FittedHistory, Room, tokens_through
+from app.domain.features import Feature
 from app.domain.links import Link, read_link
 from app.domain.plans import PlanLimits
 from app.domain.quotas import TurnAsk
@@ -277,10 +278,11 @@ class EnhancedChatService:
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
         hears = any(each.kind == "audio" for each in media_in(planned.request.messages))
         ask = TurnAsk(
-            prompt_tokens + _schema_tokens(planned),
+            prompt_tokens + _schema_tokens(planned) + _found_tokens(planned),
             planned.request.max_tokens,
             self._openrouter.dearest_prices(planned.route, prompt_tokens=prompt_tokens, hears=hears),
-            fees_usd=planned.reading.most_usd if planned.reading else Decimal(0),
+            fees_usd=(planned.reading.most_usd if planned.reading else Decimal(0))
+            + self._openrouter.dearest_search(planned),
         )
         lease = self._quotas.grant(user_id, means, ask, message_id=ids.answer)
         turn = Turn(
@@ -383,6 +385,8 @@ class EnhancedChatService:
             fallback_models=question.fallback_models,
             needs=needs_of((each.media.kind for each in files.asked), native=option == "native"),
         )
+        if question.web_search is not None:
+            self._gates.require(Feature.WEB_SEARCH, limits, what="Searching the web")
         model = choice.model or self._settings().llm_model
         handling = handle_media(
             profile=self._openrouter.catalog.get(model),
@@ -414,6 +418,7 @@ class EnhancedChatService:
             max_tokens=max_tokens,
             schema=question.schema,
             engine=handling.engine,
+            web_search=question.web_search,
         )
         noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes, *fallback_notes)
         return noted, prompt, prompt.room(window, history_messages)
@@ -454,6 +459,11 @@ def _schema_tokens(planned: PlannedCompletion) -> int:
     if planned.schema is None:
         return 0
     return planned.schema.tokens + repair_tokens(planned.request.max_tokens)
+
+
+def _found_tokens(planned: PlannedCompletion) -> int:
+    """What searching may add to the prompt: the tool, and all that is found."""
+    return planned.search.tokens + planned.search.found_tokens if planned.search else 0
 
 
 def _first_given(*values: float | None) -> float | None:

@@ -23,6 +23,7 @@ from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
 from app.openrouter.structured_output import Outcome, read_answer
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
+from app.openrouter.web_search import WebSearch
 
 log = structlog.get_logger(__name__)
 
@@ -145,6 +146,8 @@ class PlannedCompletion:
     """What the answer has to fit."""
     reading: Reading | None = None
     """How the documents of the prompt are read, where there are any."""
+    search: WebSearch | None = None
+    """What the model may look up."""
 
     def limited_to(self, max_tokens: int) -> "PlannedCompletion":
         """The same turn with a shorter answer."""

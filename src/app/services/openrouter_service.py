@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
@@ -14,6 +15,7 @@ from app.core.config import Settings, StreamRecovery, get_settings
 from app.core.errors import InvalidField, ServiceUnavailable
 from app.core.security import pseudonym
 from app.domain.quotas import TokenPrices
+from app.domain.web_search import WebSearchOptions, in_order
 from app.openrouter.account import Credits, KeyInfo
 from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import AttemptBudget
@@ -29,6 +31,7 @@ from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.media import Media, kinds_in, media_in
 from app.openrouter.models import ModelProfile
 from app.openrouter.parsed_files import EngineChoice, Reading, file_parser
+from app.openrouter.pricing import Prices
 from app.openrouter.prompt_cache import (
     CachePlan,
     CachePlanner,
@@ -45,6 +48,7 @@ from app.openrouter.schema_walk import SchemaProblem
 from app.openrouter.structured_output import read_answer
 from app.openrouter.timeouts import Timeouts
 from app.openrouter.types import ChatRequest, ProviderPreferences, Usage
+from app.openrouter.web_search import WebSearch
 from app.services.message_media import needs_of, notes_on_reading
 from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
 
@@ -84,6 +88,8 @@ class CompletionOptions(CachingOptions, total=False):
     """What the answer has to fit: only models that can are asked."""
     engine: EngineChoice | None
     """How documents among the messages are read; left out, by whoever can for nothing."""
+    web_search: WebSearchOptions | None
+    """What may be looked up: only models that can use tools are asked."""
 
 
 class OpenRouterService:
@@ -146,10 +152,12 @@ class OpenRouterService:
         kinds = kinds_in(messages)
         reading = self._reading(messages, options) if "pdf" in kinds else None
         native = reading is not None and reading.engine == "native"
-        needs = replace(needs_of(kinds, native=native), schema=schema is not None)
+        search = self._search(options.get("web_search"))
+        tools = (search.wire(),) if search else None
+        needs = replace(needs_of(kinds, native=native), schema=schema is not None, web_search=search is not None)
         route = self._plan_route(options.get("model"), options.get("fallback_models"), needs)
         model = self.catalog.get(route.requested)
-        cache = self._plan_cache(route, messages, options)
+        cache = self._plan_cache(route, messages, options, tools=tools)
         route = self._kept_warm(route, cache, options)
         sampling, unsent = self._sampling(route, options)
         conversation_id = options.get("conversation_id")
@@ -161,6 +169,7 @@ class OpenRouterService:
             temperature=sampling.get("temperature"),
             top_p=sampling.get("top_p"),
             max_tokens=min(max_tokens, model.max_output_tokens or max_tokens) if model else max_tokens,
+            tools=cache.tools,
             session_id=str(conversation_id) if conversation_id else None,
             user=self._user_name(options.get("user_id")),
             metadata={"request_id": request_id} if request_id else None,
@@ -177,6 +186,7 @@ class OpenRouterService:
             request_id=request_id,
             schema=schema,
             reading=reading,
+            search=search,
         )
         return planned.noting(*(notes_on_reading(reading) if reading else ()), *unsent)
 
@@ -242,6 +252,14 @@ class OpenRouterService:
             prompt=max(price for price in (*prompt, *written) if price is not None),
             completion=max(each.completion for each in rates if each.completion is not None),
         )
+
+    def dearest_search(self, planned: PlannedCompletion) -> Decimal:
+        """The most that all searches of a planned turn may cost with any model of its route."""
+        if planned.search is None:
+            return Decimal(0)
+        found = [self.catalog.get(model) for layer in planned.route.layers for model in layer]
+        prices = [each.prices.base if each else Prices() for each in found]
+        return planned.search.max_searches * max(planned.search.price(each) for each in prices)
 
     async def get_key(self) -> KeyInfo:
         """The limits of the key in use; raises the wire's own errors."""
@@ -328,8 +346,25 @@ class OpenRouterService:
         found = [self.catalog.get(model) for layer in route.layers for model in layer]
         return all(each is not None and each.knows(parameter) for each in found)
 
+    def _search(self, options: WebSearchOptions | None) -> WebSearch | None:
+        if options is None:
+            return None
+        return WebSearch(
+            engine=self._settings().web_search_engine,
+            max_results=options.max_results,
+            max_searches=options.max_searches,
+            context_size=options.context_size,
+            allowed_domains=in_order(options.allowed_domains),
+            excluded_domains=in_order(options.excluded_domains),
+        )
+
     def _plan_cache(
-        self, route: RoutePlan, messages: Sequence[Mapping[str, Any]], options: CompletionOptions
+        self,
+        route: RoutePlan,
+        messages: Sequence[Mapping[str, Any]],
+        options: CompletionOptions,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None,
     ) -> CachePlan:
         """Mark the prompt for the model that is asked first."""
         model, conversation, user = route.layers[0][0], options.get("conversation_id"), options.get("user_id")
@@ -338,6 +373,7 @@ class OpenRouterService:
             model,
             now=self._clock().timestamp(),
             profile=self.catalog.get(model),
+            tools=tools,
             kinds=options.get("kinds"),
             conversation=str(conversation) if conversation else None,
             earlier=options.get("cached_calls", ()),

@@ -70,6 +70,7 @@ class ModelChoice:
 def is_switched_on(feature: Feature, settings: Settings) -> bool:
     """Whether this server offers the feature at all, whatever the plans say."""
     switches = {
+        Feature.WEB_SEARCH: settings.web_search_enabled,
         Feature.IMAGE_GENERATION: settings.image_generation_enabled,
         Feature.PDF_PROCESSING: settings.pdf_processing_enabled,
         Feature.AUDIO_PROCESSING: settings.audio_processing_enabled,

@@ -48,6 +48,7 @@ from app.services.chat_turn import (
     stopped_values,
     structured_values,
 )
+from app.services.citations import Sources
 from app.services.closing import durably, uninterrupted
 from app.services.generation_hub import GenerationHub, generation_hub
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
@@ -93,11 +94,11 @@ class TurnRunner:
         answer.append(started(turn))
         if turn.trimmed is not None:
             answer.append(trimmed(turn.trimmed))
-        shown = ShownText()
+        shown, sources = ShownText(), Sources()
         call = self._openrouter.call(turn.planned, load=self._files.loader(turn.user_id))
         try:
             with self._leases.keep(turn.lease), self._checkpoints.keep(turn, shown):
-                result = await self._follow(turn, call, answer, shown)
+                result = await self._follow(turn, call, answer, shown, sources)
         except ModelCallFailed as refusal:
             answer.refusal = refusal
             close = partial(self._close_failed, turn, call, refusal, shown.text, answer)
@@ -109,10 +110,10 @@ class TurnRunner:
             if call.result is not None:  # it was whole before anybody could cut it
                 await self._complete(turn, call.result, answer)
             elif reason is not None:
-                ending = stopped(turn, call, shown.text, reason)
+                ending = stopped(turn, call, shown.text, sources.within(shown.text), reason)
                 await self._end(answer, ending, partial(self._close_stopped, turn, call, ending, answer))
             else:
-                close = partial(self._close_interrupted, turn, call, shown.text, answer)
+                close = partial(self._close_interrupted, turn, call, shown.text, sources, answer)
                 await self._end(answer, MessageInterrupted(message_id=turn.message_id), close)
             if reason is None:
                 raise
@@ -139,8 +140,12 @@ class TurnRunner:
         else:
             answer.append(ending)
 
-    async def _follow(self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText) -> ChatResult:
-        """Tell the readers each piece as it comes; ``shown`` collects the text, for whoever closes a broken turn."""
+    async def _follow(
+        self, turn: Turn, call: ModelCall, answer: AnswerLog, shown: ShownText, sources: Sources
+    ) -> ChatResult:
+        """Tell the readers each piece as it comes; ``shown`` and ``sources`` collect the text and what is named in it,
+        for whoever closes a broken turn.
+        """
         notes: dict[str, asyncio.Task[None]] = {}
         partial = PartialAnswer() if turn.planned.schema else None
         try:
@@ -154,13 +159,14 @@ class TurnRunner:
                             notes[piece.generation_id] = asyncio.create_task(note)
                     elif isinstance(piece, AttemptFailed):
                         shown.clear()
+                        sources.clear()
                         partial = partial and PartialAnswer()
                         for failure in told_failure(piece):
                             answer.append(failure)
                     else:
                         if isinstance(piece, ContentDelta | RefusalDelta):
                             shown.add(piece.text)
-                        event = told(piece) if partial is None else told_structured(piece, partial)
+                        event = told(piece, sources) if partial is None else told_structured(piece, partial, sources)
                         if event is not None:
                             answer.append(event)
             raise AssertionError("a stream ends with its result or raises")
@@ -182,8 +188,7 @@ class TurnRunner:
         rows = attempt_rows(turn, result.attempts, result.caching, now=now)
         answered, fees = service_fees(result, answered_call(rows[-1], result.caching[-1].account))
         ending = reply(turn, result)
-        citations = [msgspec.structs.asdict(each) for each in ending.citations]
-        values = completed_values(turn, result, now) | structured_values(result) | {"citations": citations}
+        values = completed_values(turn, result, now) | structured_values(result) | _cited(ending)
         await self._settle(turn, answer, ending, values, answered, rows, now, fees=fees)
         log.info("turn.completed", **tell_route(result.route))
         self._watch.observe(result, preset_id=turn.preset_id)
@@ -192,12 +197,13 @@ class TurnRunner:
     async def _close_stopped(self, turn: Turn, call: ModelCall, ending: MessageStopped, answer: AnswerLog) -> None:
         """What came is the person's, and so is its bill, which is asked for by the generation's id."""
         if ending.billing is Billing.NOTHING:
-            await self._close_unanswered(turn, "stopped", ending.content, tell_route(call.route), call, answer)
+            values = tell_route(call.route) | _cited(ending)
+            await self._close_unanswered(turn, "stopped", ending.content, values, call, answer)
             return
         now = self._clock()
         rows = attempt_rows(turn, call.attempts, call.caching, now=now)
         rows[-1]["outcome"] = "stopped"
-        values = stopped_values(call, rows[-1], ending.content, now)
+        values = stopped_values(call, rows[-1], ending.content, now) | _cited(ending)
         answered = answered_call(rows[-1], call.caching[-1].account)
         await self._settle(turn, answer, ending, values, answered, rows, now)
         log.info("turn.stopped", reason=ending.stop_reason, billing=ending.billing, **tell_route(call.route))
@@ -259,9 +265,12 @@ class TurnRunner:
         await self._close_unanswered(turn, "failed", shown, values, call, answer)
         log.warning("turn.failed", error_code=refusal.code, reason=refusal.fields.get("reason"), **route)
 
-    async def _close_interrupted(self, turn: Turn, call: ModelCall, shown: str, answer: AnswerLog) -> None:
+    async def _close_interrupted(
+        self, turn: Turn, call: ModelCall, shown: str, sources: Sources, answer: AnswerLog
+    ) -> None:
         route = tell_route(call.route)
-        await self._close_unanswered(turn, "interrupted", shown, route, call, answer)
+        values = route | {"citations": [msgspec.structs.asdict(each) for each in sources.within(shown)]}
+        await self._close_unanswered(turn, "interrupted", shown, values, call, answer)
         log.warning("turn.interrupted", **route)
 
     async def _close_unanswered(
@@ -284,6 +293,11 @@ class TurnRunner:
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget_unanswered(turn.user_id, turn.message_id)
             await uow.commit()
+
+
+def _cited(ending: ChatReply) -> dict[str, Any]:
+    """The sources that an answer names, as its message keeps them."""
+    return {"citations": [msgspec.structs.asdict(each) for each in ending.citations]}
 
 
 def _stay() -> None:

@@ -89,3 +89,26 @@ def event_fields(events: Iterator[Event], _parameters: Parameters, _generation: 
             yield Raw(b"event: message\nid: %d\ndata:%s\n\n" % (number, encode(event.payload)))
         else:
             yield event
+
+
+@fault(
+    "annotations_first",
+    Stage.EVENTS,
+    "annotations come in one piece before the text they are about",
+    quirks=(44,),
+    streams_only=True,
+)
+def annotations_first(events: Iterator[Event], _parameters: Parameters, generation: Made) -> Iterator[Event]:
+    annotations = list(generation.answer.annotations or ()) if generation else []
+    has_begun = False
+    for event in events:
+        if not isinstance(event, Data) or not event.payload.get("choices"):
+            yield event
+            continue
+        choice = event.payload["choices"][0]
+        if choice["delta"].get("annotations"):
+            continue
+        yield event
+        if annotations and not has_begun:
+            has_begun = True
+            yield Data(event.payload | {"choices": [choice | {"delta": {"content": "", "annotations": annotations}}]})

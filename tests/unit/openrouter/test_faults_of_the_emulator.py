@@ -33,7 +33,8 @@ Cut, Empty, Unreadable = errors.TruncatedStream, errors.EmptyAnswer, errors.Unre
 Down, Late, Busy, Refused = errors.UpstreamUnavailable, errors.UpstreamTimeout, errors.RateLimited, errors.BadRequest
 
 WHOLE = """
-    after_done bare_comments bare_usage byok coalesce codeless_error comment_storm cost_as crlf dated_model
+    after_done annotations_first bare_comments bare_usage byok coalesce codeless_error comment_storm cost_as crlf
+    dated_model
     empty_annotations empty_data empty_reasoning_details error_metadata error_raw event_fields
     excess_reasoning_tokens extra_usage_fields fingerprint finish_reason finish_twice generation_404 gzip huge_line
     images_created_zero json_shape legacy_citations length_in_reasoning logprobs long_answer lost_reasoning_details

@@ -1,10 +1,10 @@
 """Bodies of ``/chat``."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from app.api.schemas.cache import CacheRead
 from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
@@ -12,6 +12,7 @@ from app.domain.attachment_limits import MAX_ATTACHMENTS
 from app.domain.links import MOST_LINKS, LinkKind
 from app.domain.public_urls import refuse_url
 from app.domain.schema_limits import refuse_schema
+from app.domain.web_search import MOST_DOMAINS, MOST_RESULTS, MOST_SEARCHES, ContextSize, as_domain
 
 PdfOption = Literal["auto", "native", "text", "ocr"]
 
@@ -36,6 +37,32 @@ def _different(ids: list[UUID]) -> list[UUID]:
     return ids
 
 
+def _domain(text: str) -> str:
+    domain = as_domain(text)
+    if domain is None:
+        raise ValueError("is no name of a domain, such as 'example.org'")
+    return domain
+
+
+Domain = Annotated[Text, Field(max_length=300), AfterValidator(_domain)]
+
+
+class WebSearchBody(RequestBody):
+    """How to search the web. The model decides whether it does, and how often; each search is charged."""
+
+    max_results: Annotated[int, Field(ge=1, le=MOST_RESULTS, strict=True)] = 5
+    max_searches: Annotated[int, Field(ge=1, le=MOST_SEARCHES, strict=True)] = 3
+    context_size: ContextSize | None = None
+    allowed_domains: list[Domain] = Field(default_factory=list, max_length=MOST_DOMAINS)
+    excluded_domains: list[Domain] = Field(default_factory=list, max_length=MOST_DOMAINS)
+
+    @model_validator(mode="after")
+    def _one_list(self) -> Self:
+        if self.allowed_domains and self.excluded_domains:
+            raise ValueError("give allowed_domains or excluded_domains, not both")
+        return self
+
+
 class AnswerOptions(RequestBody):
     """How to answer. What is left out comes from the preset, else from the server's settings."""
 
@@ -47,6 +74,7 @@ class AnswerOptions(RequestBody):
     preset_id: UUID | None = None
     fallback_models: Annotated[list[ModelId], Field(max_length=10)] | None = None
     context: list[ContextDocument] = Field(default_factory=list, max_length=20)
+    web_search: Annotated[bool, Field(strict=True)] | WebSearchBody = False
     pdf_engine: PdfOption = "auto"
 
 

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from app.api.schemas.attachments import AttachmentRead
 from app.api.schemas.cache import CacheOutcomeName
+from app.api.schemas.chat import CitationRead
 from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
 from app.domain.links import LinkKind
 from app.domain.modes import DEFAULT_MODE
@@ -97,6 +98,7 @@ class MessageRead(ReadModel):
     schema_validation_passed: bool | None
     fallback_used: bool | None
     models_attempted: list[str] | None
+    citations: Annotated[list[CitationRead], BeforeValidator(lambda stored: stored or [])]
     notes: list[str]
     created_at: datetime
     completed_at: datetime | None

@@ -16,6 +16,7 @@ from app.api.sse import stream_answer
 from app.api.whole_answer import whole_answer
 from app.domain.links import Link
 from app.domain.prompting import Document
+from app.domain.web_search import WebSearchOptions
 from app.services.answer_log import AnswerLog
 from app.services.chat_turn import Question
 
@@ -135,4 +136,18 @@ def _question(body: AnswerOptions, content: str) -> Question:
         preset_id=body.preset_id,
         pdf_engine=body.pdf_engine,
         documents=[Document(text=each.text, title=each.title, source=each.source) for each in body.context],
+        web_search=_web_search(body),
+    )
+
+
+def _web_search(body: AnswerOptions) -> WebSearchOptions | None:
+    asked = body.web_search
+    if isinstance(asked, bool):
+        return WebSearchOptions() if asked else None
+    return WebSearchOptions(
+        max_results=asked.max_results,
+        max_searches=asked.max_searches,
+        context_size=asked.context_size,
+        allowed_domains=tuple(asked.allowed_domains),
+        excluded_domains=tuple(asked.excluded_domains),
     )
