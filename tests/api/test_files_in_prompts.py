@@ -17,13 +17,13 @@ from tests.support.accounts import Person
 from tests.support.files import picture
 from tests.support.ledger import ledger_lines, require_sound_books
 from tests.support.operators import set_plan
-from tests.support.samples import pdf, wav
+from tests.support.samples import pdf, scan, wav
 from tests.support.served import ServedApp
 
 pytestmark = pytest.mark.anyio
 
 TEXT_ONLY, SEEING, HEARING = "qwen/qwen-plus", "openai/gpt-4o", "google/gemini-2.5-flash"
-BOOK, SCAN = pdf("Of patience", "Of hope"), pdf("", "", "")
+BOOK, BLANK = pdf("Of patience", "Of hope"), pdf("", "", "")
 
 
 @pytest.fixture
@@ -171,24 +171,36 @@ class TestDocuments:
 
         assert openrouter.parses(digest(BOOK))["parsed"] == 2
 
-    async def test_a_scan_is_recognised_at_the_second_question_and_said_so_before(
+    async def test_where_the_free_engine_found_nothing_the_next_question_has_it_recognised(
         self, app: ServedApp, premium: Person, openrouter: EmulatorProcess
     ) -> None:
         conversation_id = await premium.begin()
-        answer = await ask(premium, conversation_id, await send(premium, "scan.pdf", SCAN), model=TEXT_ONLY)
+        answer = await ask(premium, conversation_id, await send(premium, "blank.pdf", BLANK), model=TEXT_ONLY)
         assert answer["pdf_ocr_cost_usd"] is None
-        (note,) = [note for note in answer["notes"] if "scan.pdf" in note]
-        assert note.startswith('No text was found in "scan.pdf".')
+        (note,) = [note for note in answer["notes"] if "blank.pdf" in note]
+        assert note.startswith('No text was found in "blank.pdf".')
 
         answer = await ask(premium, conversation_id, model=TEXT_ONLY)
         assert answer["pdf_ocr_cost_usd"] == 0.006
         await ask(premium, conversation_id, model=TEXT_ONLY)
-        told = openrouter.parses(digest(SCAN))
+        told = openrouter.parses(digest(BLANK))
         assert [(row["engine"], row["parsed"]) for row in told["files"]] == [
             ("cloudflare-ai", True),
             ("mistral-ocr", True),
             ("cloudflare-ai", False),
         ]
+        await require_sound_books(app, openrouter, premium)
+
+    async def test_a_document_without_any_font_is_recognised_at_once(
+        self, app: ServedApp, premium: Person, openrouter: EmulatorProcess
+    ) -> None:
+        file = await send(premium, "scan.pdf", scan(3))
+        answer = await ask(premium, await premium.begin(), file, model=TEXT_ONLY)
+        by_itself = await ask(premium, await premium.begin(), file, model=TEXT_ONLY, pdf_engine="text")
+
+        assert answer["pdf_ocr_cost_usd"] == 0.006
+        assert any("scan.pdf" in note and "$0.006" in note for note in answer["notes"])
+        assert by_itself["pdf_ocr_cost_usd"] is None
         await require_sound_books(app, openrouter, premium)
 
     async def test_what_was_read_in_vain_is_not_read_again(

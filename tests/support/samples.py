@@ -35,15 +35,20 @@ def wav(seconds: float = 2.0, *, rate: int = 16_000) -> bytes:
     return header + data
 
 
-def pdf(*pages: str) -> bytes:
-    """A page for each text; an empty one is a page without a text layer, as of a scan."""
+def scan(pages: int = 1) -> bytes:
+    """A PDF whose pages are drawn only: without a font nothing is written on them."""
+    return pdf(*[""] * pages, fonts=False)
+
+
+def pdf(*pages: str, fonts: bool = True) -> bytes:
+    """A page for each text; on an empty one nothing is written, though there is a font."""
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
     kids = " ".join(f"{4 + 2 * index} 0 R" for index in range(len(pages)))
     objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode())
     objects.append(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>")
     for index, text in enumerate(pages):
         drawn = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET".encode() if text else b"0 0 612 792 re f"
-        looks = "/MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >>"
+        looks = f"/MediaBox [0 0 612 792] /Resources << {'/Font << /F1 3 0 R >>' if fonts else ''} >>"
         objects.append(f"<< /Type /Page /Parent 2 0 R {looks} /Contents {5 + 2 * index} 0 R >>".encode())
         packed = zlib.compress(drawn)
         objects.append(b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed))

@@ -33,6 +33,7 @@ class Findings:
     width: int | None = None
     height: int | None = None
     pages: int | None = None
+    has_text: bool | None = None
     duration_seconds: float | None = None
     kept: BinaryIO | None = None
     model: BinaryIO | None = None

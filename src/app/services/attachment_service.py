@@ -289,6 +289,7 @@ def _row(
         width=findings.width,
         height=findings.height,
         pages=findings.pages,
+        has_text=findings.has_text,
         duration_seconds=findings.duration_seconds,
         created_at=now,
     )

@@ -126,6 +126,7 @@ def _kept_here(attachment: Attachment) -> Beside:
         width=attachment.width,
         height=attachment.height,
         pages=attachment.pages,
+        has_text=attachment.has_text,
         seconds=attachment.duration_seconds,
         held_as=attachment.model_blob_id if has_copy else attachment.blob_id,
     )

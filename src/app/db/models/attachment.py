@@ -86,6 +86,8 @@ class Attachment(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     pages: Mapped[int | None]
+    has_text: Mapped[bool | None]
+    """Of a PDF: false where no page has a font, so that nothing is written on it."""
     duration_seconds: Mapped[float | None] = mapped_column(Float)
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
