@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from app.db.models import Attachment, Blob, BlobChunk, UsageEvent
 from app.domain.plans import PlanTier
 from tests.conftest import Join, Serve
+from tests.support import sounds
 from tests.support.accounts import Person
 from tests.support.files import encrypted_pdf, endless_pdf, picture, picture_bomb, zip_archive
 from tests.support.samples import pdf, wav
@@ -59,6 +60,9 @@ HOSTILE: dict[str, tuple[str, bytes, int, str]] = {
     "a PDF without pages": ("a.pdf", pdf(), 422, "file_damaged"),
     "a PDF that runs in circles": ("a.pdf", endless_pdf(), 422, "file_damaged"),
     "a recording of nothing": ("a.wav", wav(0.0), 422, "file_damaged"),
+    "an AAC recording cut off": ("a.aac", sounds.aac(1.0)[:-3], 422, "file_damaged"),
+    "noise that begins like AAC": ("a.aac", sounds.aac(1.0) + bytes(50), 422, "file_damaged"),
+    "an M4A recording cut off": ("a.m4a", sounds.m4a(1.0)[:-100], 422, "file_damaged"),
     "the beginning of a recording": ("a.flac", b"fLaC\x00\x00\x00\x22" + bytes(10), 422, "file_damaged"),
     "a recording that says it lasts a day": ("a.wav", wav_that_says(86_400), 413, "file_too_large"),
 }

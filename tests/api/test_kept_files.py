@@ -15,7 +15,9 @@ from app.db.models import Attachment, Blob, BlobChunk, User
 from app.domain.attachment_limits import ATTACHMENT_LIMITS
 from app.domain.plans import PlanTier
 from app.media.pictures import MODEL_EDGE
+from app.openrouter.media import AUDIO_FORMATS
 from tests.conftest import Join, Serve
+from tests.support import sounds
 from tests.support.accounts import Person
 from tests.support.clocks import MovedClock
 from tests.support.files import picture
@@ -103,6 +105,12 @@ class TestPictures:
         opened = Image.open(io.BytesIO(copy))
         assert (opened.format, opened.width) == ("JPEG", MODEL_EDGE)
 
+    async def test_a_jpeg_with_several_pictures_stays_a_jpeg(self, person: Person) -> None:
+        second = Image.new("RGB", (20, 20), "red")
+        sent = picture(container="MPO", save_all=True, append_images=[second])
+
+        assert (await send(person, "a.jpg", sent))["media_type"] == "image/jpeg"
+
     async def test_a_moving_picture_stands_still(self, person: Person) -> None:
         frames = [Image.new("P", (20, 20), colour) for colour in (1, 2, 3)]
         file = io.BytesIO()
@@ -129,6 +137,16 @@ class TestDocumentsAndRecordings:
         sent = await send(person, "a.wav", content)
 
         assert sent | {"kind": "audio", "media_type": "audio/wav", "duration_seconds": 2.5, "pages": None} == sent
+        assert await content_of(person, sent) == content
+
+    @pytest.mark.parametrize("ending", ["mp3", "aac", "m4a", "flac", "ogg", "aiff"])
+    async def test_recordings_of_every_type_are_taken(self, app: ServedApp, join_app: Join, ending: str) -> None:
+        person, content = await join_app(app, plan=PlanTier.PREMIUM), getattr(sounds, ending)(10)
+
+        sent = await send(person, f"a.{ending}", content)
+
+        assert (sent["kind"], round(sent["duration_seconds"], 1)) == ("audio", 10.0)
+        assert sent["media_type"] in AUDIO_FORMATS
         assert await content_of(person, sent) == content
 
     async def test_more_pages_than_the_plan_allows_are_refused(self, app: ServedApp, join_app: Join) -> None:

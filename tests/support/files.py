@@ -77,3 +77,19 @@ def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
         for start in range(0, count, rate):
             out.writeframesraw(tone[: min(rate, count - start)])
     return file.getvalue()
+
+
+def tree_of_pages(*, levels: int, width: int = 10) -> bytes:
+    """A small PDF with ``width`` to the power of ``levels`` pages, all the same: counting them takes long."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
+    for level in range(levels):
+        kids = b" ".join([b"%d 0 R" % (level + 3)] * width)
+        objects.append(b"<< /Type /Pages /Kids [" + kids + b"] /Count %d >>" % width ** (levels - level))
+    objects.append(b"<< /Type /Page /MediaBox [0 0 9 9] >>")
+    content, offsets = b"%PDF-1.7\n", []
+    for number, each in enumerate(objects, start=1):
+        offsets.append(len(content))
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % each for each in offsets)
+    trailer = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(content))
+    return content + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + trailer

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import obstore
@@ -85,6 +86,7 @@ class S3Blobs:
                 access_key_id=place.access_key_id,
                 secret_access_key=place.secret_access_key,
                 virtual_hosted_style_request=place.endpoint is None,
+                retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
                 client_options={"allow_http": place.endpoint is not None, "timeout": "60s", "connect_timeout": "10s"},
             )
         return self._opened

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import anyio
+
 from app.domain.attachment_limits import Kind
 from app.media.refusals import Refused
 from app.media.types import FileType
@@ -120,4 +122,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        with anyio.CancelScope(shield=True):  # whoever is cancelled waits for the killed one, too
+            await process.wait()

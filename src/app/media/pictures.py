@@ -68,17 +68,17 @@ def _in_usual_colours(picture: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _for_models(picture: Image.Image) -> Image.Image:
+    """The picture, which is not needed any more as it was: a copy would take as much memory again."""
     if picture.mode == "RGBA":
         white = Image.new("RGB", picture.size, "white")
         white.paste(picture, mask=picture.getchannel("A"))
         picture = white
-    small = picture.copy()
-    small.thumbnail((MODEL_EDGE, MODEL_EDGE), Image.Resampling.LANCZOS)
-    return small
+    picture.thumbnail((MODEL_EDGE, MODEL_EDGE), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _write_kept(picture: Image.Image, container: str, descriptor: int) -> str:
-    if container == "JPEG":
+    if container in ("JPEG", "MPO"):  # several pictures in a JPEG, as phones write them: the first one
         _write(picture, descriptor, format="JPEG", quality=KEPT_QUALITY)
         return "image/jpeg"
     if container == "WEBP":
