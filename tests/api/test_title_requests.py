@@ -79,7 +79,7 @@ async def test_many_at_once_are_one_call_and_the_same_title(person: Person, open
 
     answers = await asyncio.gather(*(make_title(person, conversation_id) for _ in range(8)))
 
-    assert {each.status_code for each in answers} == {200}
+    assert [each.text for each in answers if each.status_code != 200] == []
     assert len({each.content for each in answers}) == 1
     assert titles_asked(openrouter) == 1
 

@@ -60,7 +60,14 @@ class Running:
     def end(self, sent: signal.Signals, *, seconds: float = 10) -> int:
         """Send a signal to its whole group, as a terminal does; its exit code."""
         os.killpg(self.process.pid, sent)
-        return self.process.wait(timeout=seconds)
+        return self.wait(seconds=seconds)
+
+    def wait(self, *, seconds: float = 10) -> int:
+        """Its exit code; fail when it takes longer to end."""
+        try:
+            return self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {seconds:g} s: {self.said}{self.logged}") from None
 
 
 def _is_ready(url: str) -> bool:

@@ -95,7 +95,7 @@ class TestBeginning:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with _demo(tmp_path, port=port) as demo:
-                code = demo.process.wait(timeout=30)
+                code = demo.wait(seconds=30)
 
         assert code == 1
         assert demo.said == ""
@@ -105,7 +105,7 @@ class TestBeginning:
     def test_wrong_settings_are_told_at_once_without_values(self, tmp_path: Path) -> None:
         wrong = {"LLM_TEMPERATURE": "77", "JWT_SECRET": "hushhush", "CACHE_CONTROL_STRATEGY": "sometimes"}
         with _demo(tmp_path, wrong) as demo:
-            code = demo.process.wait(timeout=30)
+            code = demo.wait(seconds=30)
 
         _is_one_message_naming(demo.logged, wrong)
         assert (code, demo.said) == (1, "")
@@ -168,7 +168,7 @@ class TestEnding:
                 os.killpg(demo.process.pid, signal.SIGINT)
                 time.sleep(0.5)
                 holding.execute("ROLLBACK")
-                code = demo.process.wait(timeout=10)
+                code = demo.wait(seconds=10)
                 _wait_until_silent(_emulator_url(demo), seconds=5)
             tables = {name for (name,) in holding.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
@@ -192,7 +192,7 @@ class TestEnding:
                     next(line for line in lines if line == "event: message.started")
                     os.killpg(demo.process.pid, signal.SIGINT)
                     names = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-            code = demo.process.wait(timeout=10)
+            code = demo.wait(seconds=10)
 
         assert names[-1] == "message.completed"
         assert code in (0, 130)
@@ -202,7 +202,7 @@ class TestEnding:
             _url(demo)
             emulator = _emulator_url(demo)
             demo.process.kill()
-            demo.process.wait(timeout=5)
+            demo.wait(seconds=5)
             _wait_until_silent(emulator, seconds=5)
 
     def test_killing_it_while_the_emulator_starts_takes_it_along(self, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ class TestEnding:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             demo.process.kill()
-            demo.process.wait(timeout=5)
+            demo.wait(seconds=5)
             while any(_is_alive(child) for child in children):
                 assert time.monotonic() < deadline, "the emulator outlives its parent"
                 time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,11 +25,15 @@ class RedisServer:
     def start(self) -> None:
         """Start, and wait until it listens."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603  (our own words)
-        deadline = time.monotonic() + 10
-        while not self._socket.exists():
+        deadline = time.monotonic() + 30
+        while not self._listens():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError("the Redis server does not start")
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as trial:  # that the file is there is not enough: it comes first
+            return trial.connect_ex(str(self._socket)) == 0
 
     def stop(self) -> None:
         """End the process, as a crash would: what it held is gone."""

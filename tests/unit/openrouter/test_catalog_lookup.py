@@ -65,9 +65,17 @@ def test_a_listed_model_is_not_replaced_even_when_the_table_calls_it_retired() -
     assert not CATALOG.updated([back]).require_resolved("openai/dall-e-3").is_replaced
 
 
-def test_the_next_successor_steps_in_when_the_first_is_gone() -> None:
-    lasting = Catalog(model for model in CATALOG if model.id != "anthropic/claude-sonnet-5.5")
-    assert lasting.require_resolved("anthropic/claude-3.5-sonnet").id == "anthropic/claude-sonnet-4.6"
+def test_the_next_successor_steps_in_when_those_before_it_are_gone() -> None:
+    assert RETIRED["anthropic/claude-3.5-sonnet"] == ("anthropic/claude-sonnet-5.5", "anthropic/claude-sonnet-4.6")
+    for retired, successors in RETIRED.items():
+        for gone in range(len(successors) + 1):
+            left = [
+                CATALOG.require(successor) for successor in reversed(successors[gone:])
+            ]  # listed the other way round
+            resolved = Catalog(left).resolve(retired)
+            found = resolved.id if resolved else None
+            expected = successors[gone] if left else None
+            assert found == expected, f"{retired}: {found} steps in where {expected} is the nearest left"
 
 
 def test_live_rows_lie_over_the_shipped_ones() -> None:
