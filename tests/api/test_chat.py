@@ -106,7 +106,8 @@ async def test_no_connection_is_held_while_the_model_runs(
     while app.services.database.engine.pool.checkedout():  # type: ignore[attr-defined]
         assert not turn.done(), "a connection was held for as long as the model ran"
         await asyncio.sleep(0.02)  # the generation's id may just be being noted
-    assert (await person.usage())["messages"]["reserved"] == 1
+    reserved = (await person.usage())["messages"]["reserved"]
+    assert reserved == 1, "the connection was given back only when the turn was over"
     assert not turn.done()
     assert (await turn).status_code == 200
     assert (await person.usage())["messages"]["reserved"] == 0
