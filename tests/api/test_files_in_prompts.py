@@ -1,5 +1,6 @@
 """Files beside questions, through the API to the emulator: the part on the wire, tokens, cost, gates, later turns."""
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -11,6 +12,7 @@ from PIL import Image
 
 from app.domain.plans import PlanTier
 from app.domain.principal import Role
+from app.services import turn_files
 from tests.conftest import Join, Serve
 from tests.emulator.process import EmulatorProcess
 from tests.support.accounts import Person
@@ -299,6 +301,24 @@ class TestStores:
 
         (part,) = parts_of(sent(openrouter, conversation_id)[0], "file")
         assert decoded(part["file"]["file_data"])[1] == BOOK
+
+    async def test_a_process_holds_only_so_many_bytes_at_a_time(
+        self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(turn_files, "MOST_HELD_BYTES", len(BOOK) + 10)
+        app = await serve_app()
+        premium = await join_app(app, plan=PlanTier.PREMIUM)
+        file = await send(premium, "b.pdf", BOOK)
+        openrouter.fault("slow_headers", params={"seconds": 0.2})
+        conversations = [await premium.begin() for _ in range(3)]
+        await asyncio.gather(*(ask(premium, each, file) for each in conversations[:2]), ask(premium, conversations[2]))
+
+        first, second = sorted(
+            (openrouter.requests(session_id=each)[0] for each in conversations[:2]), key=lambda each: each["number"]
+        )
+        assert second["started_at"] >= first["finished_at"]
+        (without_files,) = openrouter.requests(session_id=conversations[2])
+        assert without_files["started_at"] < first["finished_at"]
 
     async def test_a_file_that_cannot_be_read_ends_the_turn_in_words_and_costs_nothing(
         self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess, tmp_path: Any

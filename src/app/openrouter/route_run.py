@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
 from app.openrouter.attempts import Attempt, AttemptBudget, NextStep
@@ -35,6 +35,8 @@ class AttemptFailed:
 
 
 RouteEvent = StreamEvent | AttemptFailed
+LoadMedia = Callable[[Collection[Media]], AbstractAsyncContextManager[Mapping[str, bytes]]]
+"""Gives the bytes of files, by source, while its block lasts."""
 
 
 class RouteRun:
@@ -54,12 +56,13 @@ class RouteRun:
         policy: RetryPolicy | None = None,
         request_id: str | None = None,
         check: Callable[[Completion], object] | None = None,
-        load: Callable[[Collection[Media]], Awaitable[Mapping[str, bytes]]] | None = None,
+        load: LoadMedia | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`check` raises `AnswerMisfit` for a whole answer that will not do: it is mended, or others are asked.
 
-        `load` gives, by source, the bytes of what goes along with the prompt; they are held as long as the run.
+        `load` gives, by source, the bytes of what goes along with the prompt; they are held as long as its block, which
+        lasts as long as the run.
         """
         self.attempts: list[Attempt] = []
         self.misfit: AnswerMisfit | None = None
@@ -96,42 +99,43 @@ class RouteRun:
 
     async def _run(self, ask: Callable[[ChatRequest], AsyncGenerator[StreamEvent]]) -> AsyncGenerator[RouteEvent]:
         leg = self._admitted(Leg(self._plan.layers[0], self._plan.layers[1:]))
-        self._request = await self._prepared(self._request)
-        while True:
-            call = self._begin(leg)
-            try:
-                async with aclosing(ask(call.request)) as events:
-                    async for event in events:
-                        if self._check is not None and isinstance(event, CompletionFinished):
-                            self._check(event.completion)
-                        self._note(call, event)
-                        yield event
-                return
-            except OpenRouterError as error:
-                if isinstance(error, AnswerMisfit):
-                    self.misfit, leg = error, leg.at(error.model)
-                step = decide(error, leg.situation(call, self._budget.left), self._policy)
-                attempt = self._end(call, error=error, next_step=step)
-                if error.file_annotations:  # paid for once: whoever is asked next is told what was read
-                    messages = with_parsed(self._request.messages, error.file_annotations)
-                    self._request = replace(self._request, messages=messages)
-                if step is None:
+        async with AsyncExitStack() as held:
+            self._request = await self._prepared(self._request, held)
+            while True:
+                call = self._begin(leg)
+                try:
+                    async with aclosing(ask(call.request)) as events:
+                        async for event in events:
+                            if self._check is not None and isinstance(event, CompletionFinished):
+                                self._check(event.completion)
+                            self._note(call, event)
+                            yield event
+                    return
+                except OpenRouterError as error:
+                    if isinstance(error, AnswerMisfit):
+                        self.misfit, leg = error, leg.at(error.model)
+                    step = decide(error, leg.situation(call, self._budget.left), self._policy)
+                    attempt = self._end(call, error=error, next_step=step)
+                    if error.file_annotations:  # paid for once: whoever is asked next is told what was read
+                        messages = with_parsed(self._request.messages, error.file_annotations)
+                        self._request = replace(self._request, messages=messages)
+                    if step is None:
+                        raise
+                    wait = self._policy.wait(leg.tries, error, self._chance()) if step == "retry" else 0.0
+                    leg = self._admitted(leg.after(step, error, call))
+                except (GeneratorExit, asyncio.CancelledError):
+                    self._leave(call)
                     raise
-                wait = self._policy.wait(leg.tries, error, self._chance()) if step == "retry" else 0.0
-                leg = self._admitted(leg.after(step, error, call))
-            except (GeneratorExit, asyncio.CancelledError):
-                self._leave(call)
-                raise
-            yield AttemptFailed(attempt, content_came=call.first_content is not None)
-            await asyncio.sleep(wait)
+                yield AttemptFailed(attempt, content_came=call.first_content is not None)
+                await asyncio.sleep(wait)
 
-    async def _prepared(self, request: ChatRequest) -> ChatRequest:
+    async def _prepared(self, request: ChatRequest, held: AsyncExitStack) -> ChatRequest:
         """With the bytes of what goes along in place of what stands for them."""
         media = list(media_in(request.messages))
         if not media:
             return request
-        held = {each for each in media if not each.is_link}
-        contents = await self._load(held) if held and self._load else {}
+        wanted = {each for each in media if not each.is_link}
+        contents = await held.enter_async_context(self._load(wanted)) if wanted and self._load else {}
         return replace(request, messages=await asyncio.to_thread(as_sent, request.messages, contents))
 
     def _begin(self, leg: Leg) -> Call:

@@ -1,7 +1,7 @@
 """Asks OpenRouter with the product's settings: models, routing, caching, user tracking; tells errors in our words."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -28,7 +28,7 @@ from app.openrouter.client import OpenRouterClient
 from app.openrouter.errors import ModelNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
 from app.openrouter.live_catalog import LiveCatalog
-from app.openrouter.media import Media, kinds_in, media_in
+from app.openrouter.media import kinds_in, media_in
 from app.openrouter.models import ModelProfile
 from app.openrouter.parsed_files import EngineChoice, Reading, file_parser
 from app.openrouter.pricing import Prices
@@ -42,7 +42,7 @@ from app.openrouter.prompt_cache import (
     Kind,
 )
 from app.openrouter.retries import RetryPolicy
-from app.openrouter.route_run import RouteRun
+from app.openrouter.route_run import LoadMedia, RouteRun
 from app.openrouter.routing import Needs, RoutePlan, RoutePolicy, plan_route
 from app.openrouter.schema_walk import SchemaProblem
 from app.openrouter.structured_output import read_answer
@@ -53,8 +53,6 @@ from app.services.message_media import needs_of, notes_on_reading
 from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompletion
 
 CATALOG_CHECK_SECONDS = 60.0
-LoadMedia = Callable[[Collection[Media]], Awaitable[Mapping[str, bytes]]]
-"""Gives the bytes of files, by source."""
 
 
 class NotConfigured(ServiceUnavailable):

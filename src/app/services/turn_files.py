@@ -1,13 +1,15 @@
 """The files of a turn: found when it opens, loaded when it is asked, and what was read of them kept when it ends."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.core.byte_budget import ByteBudget
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.models import Attachment
@@ -16,14 +18,17 @@ from app.db.unit_of_work import UnitOfWork
 from app.domain.links import read_link
 from app.openrouter.media import Media
 from app.openrouter.parsed_files import ReadBefore, kept, match_files
+from app.openrouter.route_run import LoadMedia
 from app.services.blob_keeper import BlobKeeper, StorageUnavailable, blob_keeper
 from app.services.chat_turn import Question, Turn
 from app.services.message_media import MOST_REQUEST_BYTES, Beside, TurnFiles, link_beside, read_before
 from app.services.model_call import FilesUnavailable, ModelCall
-from app.services.openrouter_service import LoadMedia
 from app.services.turn_place import Spot
 
 log = structlog.get_logger(__name__)
+
+MOST_HELD_BYTES = 200_000_000
+"""Of files that all running turns of this process hold; encoded they take three times as much. More turns wait."""
 
 
 class TurnFileReader:
@@ -32,6 +37,7 @@ class TurnFileReader:
     def __init__(self, *, database: Database, blobs: BlobKeeper, clock: Clock = utc_now) -> None:
         self._database = database
         self._blobs = blobs
+        self._memory = ByteBudget(MOST_HELD_BYTES)
         self._clock = clock
 
     async def read(
@@ -58,19 +64,19 @@ class TurnFileReader:
     def loader(self, user_id: UUID) -> LoadMedia:
         """What brings the bytes of an account's files, outside any transaction; raises :class:`FilesUnavailable`."""
 
-        async def load(media: Collection[Media]) -> Mapping[str, bytes]:
-            contents = {}
-            try:
-                for each in media:
-                    contents[each.source] = await self._blobs.read_whole(
-                        user_id, each.held_as, at_most=MOST_REQUEST_BYTES
-                    )
-            except StorageUnavailable as error:
-                detail = "A file that goes along cannot be read now. Nothing was charged; try again."
-                raise FilesUnavailable(detail, reason=error.code, attempts=(), retry_after=None) from error
-            return contents
+        @asynccontextmanager
+        async def load(media: Collection[Media]) -> AsyncIterator[Mapping[str, bytes]]:
+            async with self._memory.hold(sum(each.size_bytes for each in media)):
+                yield {each.source: await self._load(user_id, each) for each in media}
 
         return load
+
+    async def _load(self, user_id: UUID, media: Media) -> bytes:
+        try:
+            return await self._blobs.read_whole(user_id, media.held_as, at_most=MOST_REQUEST_BYTES)
+        except StorageUnavailable as error:
+            detail = "A file that goes along cannot be read now. Nothing was charged; try again."
+            raise FilesUnavailable(detail, reason=error.code, attempts=(), retry_after=None) from error
 
     async def _parsed(
         self, uow: UnitOfWork, user_id: UUID, files: Iterable[Beside], spot: Spot

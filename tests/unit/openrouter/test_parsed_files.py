@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -35,9 +35,10 @@ def annotation(name: str | None = "a.pdf", *texts: str, pictures: int = 0) -> di
     return {"type": "file", "file": {"hash": "1", "content": parts} | ({"name": name} if name else {})}
 
 
-async def load(media: Collection[Media]) -> Mapping[str, bytes]:
+@asynccontextmanager
+async def load(media: Collection[Media]) -> AsyncIterator[Mapping[str, bytes]]:
     assert {each.source for each in media} == {DIGEST}
-    return {DIGEST: BOOK}
+    yield {DIGEST: BOOK}
 
 
 @pytest.fixture
