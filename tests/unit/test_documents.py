@@ -1,6 +1,8 @@
 """What is told of a PDF before anybody reads it."""
 
 import io
+import logging
+from collections.abc import Iterator
 
 import pytest
 from pypdf import PdfReader, PdfWriter
@@ -8,6 +10,13 @@ from pypdf.generic import DictionaryObject, NameObject, StreamObject
 
 from app.media.documents import read_document
 from tests.support.samples import pdf, scan
+
+
+@pytest.fixture(autouse=True)
+def _logs_go_on() -> Iterator[None]:
+    """The reader silences its own process; here that is everybody's."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def found(content: bytes) -> dict[str, object]:
