@@ -7,7 +7,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.services.attachment_service import AttachmentContent
+from app.services.blob_keeper import Download
 
 _SHOWN = frozenset({"image/png", "image/jpeg", "image/webp", "audio/wav", "audio/mpeg", "audio/mp4", "audio/ogg"})
 _SHOWN |= {"audio/flac", "audio/aac", "audio/aiff"}
@@ -15,21 +15,20 @@ _SHOWN |= {"audio/flac", "audio/aac", "audio/aiff"}
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-async def content_response(content: AttachmentContent, request: Request) -> Response:
+async def content_response(content: Download, request: Request) -> Response:
     """The file, or the one range of it that is asked for; nothing of it may be sniffed, framed or run."""
-    attachment = content.attachment
-    tag = f'"{attachment.sha256}"'
+    tag = f'"{content.sha256}"'
     headers = {
         "ETag": tag,
         "Cache-Control": "private, max-age=31536000, immutable",
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Content-Disposition": _disposition(attachment.media_type, attachment.name),
+        "Content-Disposition": _disposition(content.media_type, content.name),
     }
     if tag in _tags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
-    size = attachment.size_bytes
+    size = content.size_bytes
     asked = _range(request, size, tag)
     if asked is None:
         return await _part(content, 0, size, 200, headers)
@@ -39,13 +38,13 @@ async def content_response(content: AttachmentContent, request: Request) -> Resp
     return await _part(content, start, end, 206, headers | {"Content-Range": f"bytes {start}-{end - 1}/{size}"})
 
 
-async def _part(content: AttachmentContent, start: int, end: int, status: int, headers: dict[str, str]) -> Response:
+async def _part(content: Download, start: int, end: int, status: int, headers: dict[str, str]) -> Response:
     chunks = content.read(start, end)
     first = await anext(chunks, b"")  # whatever cannot be read is told by a status
     return StreamingResponse(
         _behind(first, chunks),
         status_code=status,
-        media_type=content.attachment.media_type,
+        media_type=content.media_type,
         headers=headers | {"Content-Length": str(end - start)},
     )
 

@@ -23,6 +23,7 @@ from app.services.auth_service import AuthService
 from app.services.cache_stats_service import CacheStatsService
 from app.services.conversation_service import ConversationService
 from app.services.enhanced_chat_service import EnhancedChatService
+from app.services.image_generation_service import ImageGenerationService
 from app.services.models_service import ModelsService
 from app.services.presets_service import PresetsService
 from app.services.running_answers import AnswerSeat, TooManyRunningAnswers
@@ -65,6 +66,10 @@ async def _get_conversations(services: AppServices) -> ConversationService:
     return services.conversations
 
 
+async def _get_images(services: AppServices) -> ImageGenerationService:
+    return services.images
+
+
 async def _get_models(services: AppServices) -> ModelsService:
     return services.models
 
@@ -87,6 +92,7 @@ Auth = Annotated[AuthService, Depends(_get_auth)]
 CacheStats = Annotated[CacheStatsService, Depends(_get_cache_stats)]
 Chat = Annotated[EnhancedChatService, Depends(_get_chat)]
 Conversations = Annotated[ConversationService, Depends(_get_conversations)]
+Images = Annotated[ImageGenerationService, Depends(_get_images)]
 Models = Annotated[ModelsService, Depends(_get_models)]
 Presets = Annotated[PresetsService, Depends(_get_presets)]
 Subscriptions = Annotated[SubscriptionService, Depends(_get_subscriptions)]

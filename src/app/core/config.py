@@ -138,7 +138,12 @@ class Settings(BaseSettings):
     track_user_ids: bool = True
 
     image_generation_enabled: bool = True
-    image_generation_models: CommaList = ("google/gemini-2.5-flash-image-preview",)
+    image_generation_models: CommaList = (
+        "google/gemini-2.5-flash-image-preview",
+        "openai/dall-e-3",
+        "black-forest-labs/flux-pro",
+        "black-forest-labs/flux-schnell",
+    )
     image_storage_type: Literal["database", "local", "s3"] = "database"
     image_storage_path: Path | None = None
     image_s3_endpoint: AnyHttpUrl | None = None

@@ -20,6 +20,7 @@ from app.db.repositories.cache_stats import CacheStats
 from app.db.repositories.closings import Closings
 from app.db.repositories.conversations import Conversations
 from app.db.repositories.directory import Directory
+from app.db.repositories.generated_images import GeneratedImages
 from app.db.repositories.idempotency import IdempotencyKeys
 from app.db.repositories.ledger import Ledger
 from app.db.repositories.openings import Openings
@@ -122,6 +123,11 @@ class UnitOfWork:
     def idempotency(self) -> IdempotencyKeys:
         """``idempotency_keys``."""
         return IdempotencyKeys(self._session)
+
+    @cached_property
+    def images(self) -> GeneratedImages:
+        """``generated_images``."""
+        return GeneratedImages(self._session)
 
     @cached_property
     def ledger(self) -> Ledger:

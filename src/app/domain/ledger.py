@@ -22,6 +22,9 @@ PDF_OCR = "pdf_ocr"
 FEE_KINDS = frozenset({PDF_OCR})
 """Lines for services that ran within a call which has a line itself: no requests of their own."""
 
+IMAGE = "image"
+"""A call that drew pictures; it counts those that were delivered."""
+
 LATE_BILL = "late_bill"
 """The line for what a call turned out to cost after its own line was written: no request of its own."""
 

@@ -91,6 +91,20 @@ class TurnAsk:
     fees_usd: Decimal = Decimal(0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAsk:
+    """What pictures would like to hold: all of it or nothing. Without ``cost_usd`` (unknown) all the money left.
+
+    Where several are asked for at once, ``shares`` are those that are still to come, this one among them: it holds one
+    of so many equal parts of the money then.
+    """
+
+    images: int
+    tokens: int
+    cost_usd: Decimal | None
+    shares: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class TurnGrant:
     """What a turn holds; ``max_tokens`` is the longest answer it may ask for, cut to what is left."""
@@ -120,6 +134,19 @@ def grant_turn(ask: TurnAsk, balance: Balance) -> TurnGrant | Allowance:
         cost_usd=_cost(ask, max_tokens, balance.cost.free),
     )
     return TurnGrant(amounts, max_tokens)
+
+
+def grant_images(ask: ImageAsk, balance: Balance) -> TurnGrant | Allowance:
+    """What ``ask`` gets out of ``balance``, or the allowance that is spent: a picture cannot be cut to what is left."""
+    if balance.images.free < ask.images:
+        return balance.images
+    if balance.tokens.free < ask.tokens:
+        return balance.tokens
+    money = balance.cost.free
+    if money <= 0 or (ask.cost_usd is not None and money < ask.cost_usd):
+        return balance.cost
+    cost = money / ask.shares if ask.cost_usd is None else ask.cost_usd
+    return TurnGrant(Amounts(tokens=ask.tokens, images=ask.images, cost_usd=cost), ask.tokens)
 
 
 def _affordable_tokens(ask: TurnAsk, money: Decimal) -> int:

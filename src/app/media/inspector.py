@@ -81,6 +81,17 @@ class Inspector:
         kept, model = copies or (None, None)
         return Findings(**{"media_type": told.media_type, **found}, kept=kept, model=model)
 
+    async def inspect_drawn(self, file: BinaryIO, *, most: int, thumbnail: BinaryIO) -> Findings:
+        """Look at a picture that a model drew, of at most ``most`` pixels, as :meth:`inspect` does.
+
+        A small one is written to ``thumbnail``.
+        """
+        descriptor = thumbnail.fileno()
+        found = await self._read(file, {"kind": "drawn", "most": most, "thumbnail": descriptor}, [descriptor])
+        if "refused" in found:
+            raise Refused(found["refused"], found.get("measured"))
+        return Findings(**found)
+
     async def _read(self, file: BinaryIO, asked: Mapping[str, Any], descriptors: list[int]) -> dict[str, Any]:
         try:
             async with asyncio.timeout(WAIT_SECONDS):

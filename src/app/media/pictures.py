@@ -13,6 +13,8 @@ MODEL_EDGE = 1568
 """The longer edge of a model's copy, in pixels: more is scaled down by the models' hosts, and paid for."""
 MODEL_QUALITY = 85
 KEPT_QUALITY = 92
+THUMBNAIL_EDGE = 384
+THUMBNAIL_QUALITY = 80
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
@@ -21,11 +23,33 @@ def read_picture(file: BinaryIO, asked: dict[str, Any]) -> dict[str, Any]:
 
     The same picture always gives the same bytes. Of a moving picture the first frame is kept, of a GIF as PNG.
     """
-    Image.MAX_IMAGE_PIXELS = asked["most"]
+    picture, container = _open(file, asked["most"])
+    upright = _plain(ImageOps.exif_transpose(picture))
+    media_type = _write_kept(upright, container, asked["kept"])
+    _write(_for_models(upright), asked["model"], format="JPEG", quality=MODEL_QUALITY)
+    return {"media_type": media_type, "width": upright.width, "height": upright.height}
+
+
+def read_drawn(file: BinaryIO, asked: dict[str, Any]) -> dict[str, Any]:
+    """Look at a picture that a model drew, and write a small one to the descriptor ``thumbnail``.
+
+    It is kept as it came: its metadata say that a machine made it, and belong to it.
+    """
+    picture, container = _open(file, asked["most"])
+    upright = _plain(ImageOps.exif_transpose(picture))
+    size = {"width": upright.width, "height": upright.height}
+    upright.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE), Image.Resampling.LANCZOS)
+    _write(upright, asked["thumbnail"], format="WEBP", quality=THUMBNAIL_QUALITY)
+    return {"media_type": Image.MIME[container], **size}
+
+
+def _open(file: BinaryIO, most: int) -> tuple[Image.Image, str]:
+    """The decoded picture, and in which format it is."""
+    Image.MAX_IMAGE_PIXELS = most
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     try:
         picture: Image.Image = Image.open(file, formats=_FORMATS)
-        if picture.width * picture.height > asked["most"]:
+        if picture.width * picture.height > most:
             raise Refused("too_large", picture.width * picture.height)
         container = picture.format or ""
         picture.load()
@@ -33,10 +57,7 @@ def read_picture(file: BinaryIO, asked: dict[str, Any]) -> dict[str, Any]:
         raise Refused("too_large") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise Refused("damaged") from error
-    upright = _plain(ImageOps.exif_transpose(picture))
-    media_type = _write_kept(upright, container, asked["kept"])
-    _write(_for_models(upright), asked["model"], format="JPEG", quality=MODEL_QUALITY)
-    return {"media_type": media_type, "width": upright.width, "height": upright.height}
+    return picture, container
 
 
 def _plain(picture: Image.Image) -> Image.Image:

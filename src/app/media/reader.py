@@ -46,6 +46,10 @@ def _reader_of(kind: str) -> Callable[[BinaryIO, dict[str, Any]], dict[str, Any]
         from app.media.pictures import read_picture
 
         return read_picture
+    if kind == "drawn":
+        from app.media.pictures import read_drawn
+
+        return read_drawn
     if kind == "pdf":
         from app.media.documents import read_document
 

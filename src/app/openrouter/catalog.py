@@ -1,8 +1,8 @@
 """The models that can be asked for, by every name under which people and answers know them."""
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.openrouter.aliases import RETIRED, ROUTING_SUFFIXES, SUPERSEDED_SUFFIXES
+from app.openrouter.drawing import DrawingProfile, shipped_drawings
 from app.openrouter.errors import ModelNotFound
 from app.openrouter.models import ModelProfile, read_model
 from app.openrouter.reading import as_maps
@@ -70,6 +71,13 @@ class Catalog:
             return ResolvedModel(requested=model_id, id=profile.id, profile=profile)
         return self._successor(model_id) or self._without_suffix(model_id)
 
+    def living(self, model_id: str) -> list[ModelProfile]:
+        """The models that may answer for an id, the nearest first: several where it retired, none for an unknown id."""
+        resolved = self.resolve(model_id)
+        if resolved is None or not resolved.is_replaced:
+            return [resolved.profile] if resolved else []
+        return [self._by_id[each] for each in RETIRED.get(model_id, ()) if each in self._by_id] or [resolved.profile]
+
     def same_model(self, one: str, other: str) -> bool:
         """Whether two names mean one model, as when an answer names the asked model by its dated slug."""
         first, second = self.get(one), self.get(other)
@@ -85,8 +93,12 @@ class Catalog:
         return found
 
     def updated(self, live: Iterable[ModelProfile]) -> "Catalog":
-        """This catalogue as a floor, with the `live` rows over it."""
-        return Catalog({**self._by_id, **{model.id: model for model in live}}.values())
+        """This catalogue as a floor, with the `live` rows over it; they need not tell how a model draws."""
+        return Catalog({**self._by_id, **{model.id: self._drawing_as_before(model) for model in live}}.values())
+
+    def _drawing_as_before(self, live: ModelProfile) -> ModelProfile:
+        known = self._by_id.get(live.id)
+        return replace(live, drawing=known.drawing) if live.drawing is None and known is not None else live
 
     def _successor(self, model_id: str) -> ResolvedModel | None:
         for successor in RETIRED.get(model_id, ()):
@@ -112,12 +124,17 @@ class Catalog:
 def shipped_catalog() -> Catalog:
     """The models known when this version was made."""
     shipped = msgspec.json.decode(files("app.openrouter").joinpath("data/models.json").read_bytes())
-    return Catalog(read_models(shipped["data"]))
+    return Catalog(with_drawings(read_models(shipped["data"]), shipped_drawings()))
 
 
 def read_models(data: Any) -> list[ModelProfile]:
     """The rows of a `GET /models` answer; what is no model is left out."""
     return [model for row in as_maps(data) if (model := read_model(row)) is not None]
+
+
+def with_drawings(models: Iterable[ModelProfile], drawings: Mapping[str, DrawingProfile]) -> list[ModelProfile]:
+    """The models, those among `drawings` with what they can be asked to draw."""
+    return [replace(model, drawing=drawings.get(model.id)) for model in models]
 
 
 def _target(model: ModelProfile) -> str:

@@ -1,7 +1,7 @@
 """Asking OpenRouter: one call per method call, read as it comes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,10 +10,13 @@ import msgspec
 
 from app.openrouter.account import Credits, KeyInfo, read_credits, read_key
 from app.openrouter.answers import Answer, read_data, read_failure
-from app.openrouter.catalog import read_models
+from app.openrouter.catalog import read_models, with_drawings
+from app.openrouter.drawing import read_drawings
 from app.openrouter.errors import GenerationNotFound, ModelNotFound, OpenRouterError, UnreadableAnswer
 from app.openrouter.generations import GenerationRecord, read_generation
+from app.openrouter.images import Drawing, ImageRequest, read_chat, read_images
 from app.openrouter.models import ModelProfile
+from app.openrouter.response_body import ResponseBody
 from app.openrouter.streaming import joined
 from app.openrouter.timeouts import StreamClock, Timeouts
 from app.openrouter.transport import Transport
@@ -65,12 +68,56 @@ class OpenRouterClient:
             yield CompletionFinished(answer.completion())
             await answer.drain()
 
+    async def draw(
+        self,
+        request: ImageRequest,
+        *,
+        most_bytes: int,
+        when_started: Callable[[str], None],
+        request_id: str | None = None,
+    ) -> Drawing:
+        """Pictures of at most `most_bytes` each. Raises :class:`NoPicture` when none came.
+
+        `when_started` is told the generation's id as soon as the headers name it.
+        """
+        if request.modalities:
+            return await self._draw_in_chat(request, most_bytes, when_started, request_id)
+        timeouts = replace(self._timeouts, first_token=self._timeouts.total)
+        async with self._post("/images", request.to_wire(), timeouts, request.model, request_id) as response:
+            _tell(response, when_started)
+            body = await response.read()
+            if response.status >= 300:
+                raise read_failure(response, body)
+            return read_images(
+                body,
+                model=request.model,
+                provider=response.headers.get("X-Provider-Name"),
+                generation_id=response.generation_id,
+                most_bytes=most_bytes,
+            )
+
+    async def _draw_in_chat(
+        self, request: ImageRequest, most_bytes: int, when_started: Callable[[str], None], request_id: str | None
+    ) -> Drawing:
+        timeouts = replace(self._timeouts, first_token=self._timeouts.total)
+        body = request.as_chat().to_wire(stream=False)
+        async with self._post("/chat/completions", body, timeouts, request.model, request_id) as response:
+            _tell(response, when_started)
+            answer = Answer(response)
+            while not answer.ended:
+                await answer.read()
+            return read_chat(answer.completion(), model=request.model, most_bytes=most_bytes)
+
     async def get_models(self) -> list[ModelProfile]:
         """All models OpenRouter offers, those too that make pictures only."""
         models = read_models(await self._look_up("/models", {"output_modalities": "all"}))
         if not models:
             raise UnreadableAnswer("OpenRouter listed no models.")
-        return models
+        try:
+            drawings = read_drawings(await self._look_up("/images/models"))
+        except OpenRouterError:
+            drawings = {}  # what was known before holds
+        return with_drawings(models, drawings)
 
     async def get_generation(self, generation_id: str, *, patience: float = 30.0) -> GenerationRecord:
         """What a generation was billed. Its record comes a while after the answer: asked for again until
@@ -122,16 +169,39 @@ class OpenRouterClient:
     async def _ask(
         self, request: ChatRequest, timeouts: Timeouts, *, stream: bool, request_id: str | None
     ) -> AsyncIterator[Answer]:
-        body = msgspec.json.encode(request.to_wire(stream=stream))
-        headers = {"Content-Type": "application/json"} | ({"X-Request-ID": request_id} if request_id else {})
-        headers |= {"X-OpenRouter-Metadata": "enabled"} if request.wants_metadata else {}
-        clock = StreamClock(timeouts, _now())
+        headers = {"X-OpenRouter-Metadata": "enabled"} if request.wants_metadata else {}
+        body = request.to_wire(stream=stream)
+        async with self._post("/chat/completions", body, timeouts, request.model, request_id, headers) as response:
+            yield Answer(response)
+
+    @asynccontextmanager
+    async def _post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        timeouts: Timeouts,
+        model: str,
+        request_id: str | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[ResponseBody]:
+        """The response to a request for `model`, whose failures bear its name."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        sent |= {"X-Request-ID": request_id} if request_id else {}
+        clock, generation_id = StreamClock(timeouts, _now()), None
         try:
-            async with self._transport.call("POST", "/chat/completions", clock, body=body, headers=headers) as response:
-                yield Answer(response)
+            encoded = msgspec.json.encode(body)
+            async with self._transport.call("POST", path, clock, body=encoded, headers=sent) as response:
+                generation_id = response.generation_id
+                yield response
         except OpenRouterError as error:
-            error.model = error.model or request.model
+            error.model = error.model or model
+            error.generation_id = error.generation_id or generation_id  # it may be billed
             raise
+
+
+def _tell(response: ResponseBody, when_started: Callable[[str], None]) -> None:
+    if response.generation_id is not None:
+        when_started(response.generation_id)
 
 
 def _now() -> float:

@@ -142,6 +142,12 @@ class EmptyAnswer(UpstreamUnavailable):
     code = "empty_answer"
 
 
+class NoPicture(UpstreamUnavailable):
+    """A picture was asked for, and none came. `partial.usage` tells what that cost."""
+
+    code = "no_picture"
+
+
 class ConnectionFailed(UpstreamUnavailable):
     """No connection, or it broke before the answer began."""
 

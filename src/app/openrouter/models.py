@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.openrouter.drawing import DrawingProfile
 from app.openrouter.pricing import PriceList, read_prices
 from app.openrouter.reading import as_count, as_flag, as_map, as_text, as_texts
 
@@ -38,6 +39,8 @@ class ModelProfile:
     reasoning: ReasoningProfile | None = None
     alias_target: str | None = None
     """For a `~...-latest` id: the model behind it when the catalogue was written."""
+    drawing: DrawingProfile | None = None
+    """For models on the route made for pictures; others that draw do so in chats."""
 
     @property
     def vendor(self) -> str:

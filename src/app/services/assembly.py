@@ -19,10 +19,14 @@ from app.services.cache_keeper import CacheKeeper, cache_keeper
 from app.services.cache_stats_service import CacheStatsService, cache_stats_service
 from app.services.cache_watch import CacheWatch, cache_watch
 from app.services.conversation_service import ConversationService, conversation_service
+from app.services.drawn_pictures import DrawnPictures
 from app.services.enhanced_chat_service import EnhancedChatService, enhanced_chat_service
 from app.services.file_collector import FileCollector, file_collector
 from app.services.follow_ups import FollowUps, follow_ups
 from app.services.generation_hub import GenerationHub, generation_hub
+from app.services.image_generation_service import ImageGenerationService, image_generation_service
+from app.services.image_planner import ImagePlanner
+from app.services.image_runner import ImageRunner
 from app.services.lease_keeper import LeaseKeeper, lease_keeper
 from app.services.models_service import ModelsService, models_service
 from app.services.openrouter_service import OpenRouterService, openrouter_service
@@ -69,6 +73,7 @@ class Services:
     cache_watch: CacheWatch
     chat: EnhancedChatService
     conversations: ConversationService
+    images: ImageGenerationService
     models: ModelsService
     presets: PresetsService
     reconciliation: ReconciliationService
@@ -98,6 +103,7 @@ class Services:
             cache_watch=cache_watch,
             chat=enhanced_chat_service,
             conversations=conversation_service,
+            images=image_generation_service,
             models=models_service,
             presets=presets_service,
             reconciliation=reconciliation_service,
@@ -187,6 +193,28 @@ class Services:
                 clock=clock,
             ),
             conversations=ConversationService(database=database, clock=clock),
+            images=ImageGenerationService(
+                settings=read_settings,
+                database=database,
+                openrouter=openrouter,
+                quotas=quotas,
+                gates=gates,
+                planner=ImagePlanner(settings=read_settings, openrouter=openrouter),
+                runner=ImageRunner(
+                    settings=read_settings,
+                    database=database,
+                    openrouter=openrouter,
+                    quotas=quotas,
+                    leases=leases,
+                    pictures=DrawnPictures(settings=read_settings, blobs=blobs),
+                    blobs=blobs,
+                    clock=clock,
+                ),
+                repeated=repeated,
+                blobs=blobs,
+                hub=hub,
+                clock=clock,
+            ),
             models=ModelsService(settings=read_settings, openrouter=openrouter, gates=gates),
             presets=PresetsService(database=database, openrouter=openrouter, clock=clock),
             reconciliation=ReconciliationService(
@@ -204,6 +232,7 @@ class Services:
     async def aclose(self) -> None:
         """Let running answers finish within the grace time, then close connections."""
         await self.hub.drain(self.settings.shutdown_grace_seconds)
+        await self.images.drain(self.settings.shutdown_grace_seconds)
         await self.follow_ups.drain()
         await self.leases.aclose()
         await self.checkpoints.aclose()

@@ -21,7 +21,7 @@ from app.domain.plans import PlanLimits
 from app.media.inspector import Findings, Inspector, ReadersBusy
 from app.media.refusals import Refused
 from app.media.types import HEAD_BYTES, TAIL_BYTES, FileType, is_something_else_too, type_by_name
-from app.services.blob_keeper import BlobKeeper, Content, StorageUnavailable, blob_keeper
+from app.services.blob_keeper import BlobKeeper, Content, Download, StorageUnavailable, blob_keeper
 from app.services.file_refusals import (
     AmbiguousFile,
     DamagedFile,
@@ -52,14 +52,6 @@ class AttachmentPage:
 
     items: Sequence[Attachment]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttachmentContent:
-    """A file to show: its bytes from one place to another are read as they are asked for."""
-
-    attachment: Attachment
-    read: Callable[[int, int | None], AsyncIterator[bytes]]
 
 
 class AttachmentService:
@@ -112,14 +104,20 @@ class AttachmentService:
         async with self._database.read_only() as uow:
             return await uow.attachments.require(user_id, attachment_id)
 
-    async def open_content(self, user_id: UUID, attachment_id: UUID) -> AttachmentContent:
+    async def open_content(self, user_id: UUID, attachment_id: UUID) -> Download:
         """The bytes of one of the account's files; raises ``NotFound``."""
         async with self._database.read_only() as uow:
             attachment = await uow.attachments.require(user_id, attachment_id)
             blob = await uow.blobs.get(user_id, attachment.blob_id) if attachment.blob_id else None
         if blob is None:
             raise StorageUnavailable("The stored file is missing.")
-        return AttachmentContent(attachment, lambda start, end: self._blobs.read(blob, start=start, end=end))
+        return Download(
+            name=attachment.name,
+            media_type=attachment.media_type,
+            sha256=attachment.sha256,
+            size_bytes=attachment.size_bytes,
+            read=lambda start, end: self._blobs.read(blob, start=start, end=end),
+        )
 
     async def delete(self, user_id: UUID, attachment_id: UUID) -> None:
         """Delete a file. Messages it stood beside go on telling that there was one."""

@@ -45,6 +45,17 @@ class Content:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to show: its bytes from one place to another are read as they are asked for."""
+
+    name: str
+    media_type: str
+    sha256: str
+    size_bytes: int
+    read: Callable[[int, int | None], AsyncIterator[bytes]]
+
+
 class BlobKeeper:
     """Stores, reads and removes bytes, and keeps book of them in ``blobs``."""
 
@@ -121,6 +132,16 @@ class BlobKeeper:
             raise StorageUnavailable(
                 "The stored file is missing." if missing else "The stored file cannot be read now."
             ) from error
+
+    def sign(self, blob: Blob, *, seconds: int) -> str | None:
+        """An address under which the bytes can be read for so long; ``None`` where their store has none to give."""
+        if blob.storage != StorageKind.S3:
+            return None
+        try:
+            store = self._store_of(blob)
+        except StorageUnavailable:  # its bucket is configured no more: the API says so to who asks for the bytes
+            return None
+        return store.sign(_key(blob), seconds=seconds) if isinstance(store, S3Blobs) else None
 
     async def read_whole(self, user_id: UUID, blob_id: UUID, *, at_most: int) -> bytes:
         """All bytes of one of an account's blobs, for a request that needs them at once.

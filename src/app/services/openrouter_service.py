@@ -25,8 +25,10 @@ from app.openrouter.cache_sightings import Sighting
 from app.openrouter.cache_warmth import STICKY_SECONDS, warm_host
 from app.openrouter.catalog import Catalog
 from app.openrouter.client import OpenRouterClient
+from app.openrouter.drawing_run import DrawingRun
 from app.openrouter.errors import ModelNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
+from app.openrouter.images import ImageRequest
 from app.openrouter.live_catalog import LiveCatalog
 from app.openrouter.media import kinds_in, media_in
 from app.openrouter.models import ModelProfile
@@ -169,7 +171,7 @@ class OpenRouterService:
             max_tokens=min(max_tokens, model.max_output_tokens or max_tokens) if model else max_tokens,
             tools=cache.tools,
             session_id=str(conversation_id) if conversation_id else None,
-            user=self._user_name(options.get("user_id")),
+            user=self.name_of(options.get("user_id")),
             metadata={"request_id": request_id} if request_id else None,
             prompt_cache_options=cache.prompt_cache_options,
             response_format=schema.wire() if schema else None,
@@ -213,6 +215,22 @@ class OpenRouterService:
             load=load,
         )
         return ModelCall(run, planned, self.catalog, learn=self._learn)
+
+    def draw(
+        self, requests: Sequence[ImageRequest], *, most_bytes: int, when_started: Callable[[str], None]
+    ) -> DrawingRun:
+        """The same wish to one model each, in the order they are tried; nothing is sent before it is awaited.
+
+        ``when_started`` is told the id under which a call will be billed, as soon as that is known.
+        """
+        return DrawingRun(
+            self._open_client(),
+            requests,
+            most_bytes=most_bytes,
+            when_started=when_started,
+            request_id=structlog.contextvars.get_contextvars().get("request_id"),
+            policy=self._retries,
+        )
 
     async def keep_warm(self, planned: PlannedCompletion, left: CachedCall) -> ChatResult:
         """Send a prompt once more for a single token, to the host that has it cached and to no other.
@@ -428,7 +446,8 @@ class OpenRouterService:
             earlier=tuple(options.get("cached_calls", ())),
         )
 
-    def _user_name(self, user_id: UUID | None) -> str | None:
+    def name_of(self, user_id: UUID | None) -> str | None:
+        """Under which name OpenRouter knows an account, where it may know any."""
         settings = self._settings()
         if user_id is None or not settings.track_user_ids:
             return None

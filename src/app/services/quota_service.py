@@ -19,7 +19,17 @@ from app.db.unit_of_work import UnitOfWork
 from app.domain.ledger import HOUSE_KINDS, LATE_DISCOUNT, requests_of
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
-from app.domain.quotas import Allowance, Amounts, Balance, Meter, TurnAsk, TurnGrant, grant_turn
+from app.domain.quotas import (
+    Allowance,
+    Amounts,
+    Balance,
+    ImageAsk,
+    Meter,
+    TurnAsk,
+    TurnGrant,
+    grant_images,
+    grant_turn,
+)
 
 FIRST_LOOK_UP = timedelta(seconds=5)
 """A bill that did not come with the answer is asked for this long after: OpenRouter's records are written late."""
@@ -128,13 +138,13 @@ class QuotaService:
         uow: UnitOfWork,
         user_id: UUID,
         plan: CurrentPlan,
-        ask: TurnAsk,
+        ask: TurnAsk | ImageAsk,
         *,
         message_id: UUID,
         model: str,
         now: datetime,
     ) -> Lease:
-        """Hold what a turn asks for, or raise :class:`QuotaExceeded`. Takes the period's lock.
+        """Hold what a turn or a picture asks for, or raise :class:`QuotaExceeded`. Takes the period's lock.
 
         The lease lives ``QUOTA_LEASE_SECONDS``; whoever runs the turn keeps it alive.
         """
@@ -171,9 +181,16 @@ class QuotaService:
         }
 
     def _grant(
-        self, user_id: UUID, plan: PlanTier, period: Period, balance: Balance, ask: TurnAsk, *, message_id: UUID
+        self,
+        user_id: UUID,
+        plan: PlanTier,
+        period: Period,
+        balance: Balance,
+        ask: TurnAsk | ImageAsk,
+        *,
+        message_id: UUID,
     ) -> Lease:
-        granted = grant_turn(ask, balance)
+        granted = grant_images(ask, balance) if isinstance(ask, ImageAsk) else grant_turn(ask, balance)
         if isinstance(granted, Allowance):
             raise _exceeded(granted, period)
         return Lease(new_id(), user_id, message_id, plan, period, granted)

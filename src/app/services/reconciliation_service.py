@@ -15,7 +15,7 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import QuotaLease, UnbilledCall
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import HOUSE_KINDS, LATE_BILL, LATE_DISCOUNT
+from app.domain.ledger import HOUSE_KINDS, IMAGE, LATE_BILL, LATE_DISCOUNT
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
 from app.openrouter.cache_accounts import account_for_record
@@ -181,6 +181,8 @@ class ReconciliationService:
         certain = _certain(numbers, late)
         cost = {"cost_usd": usage.cost} if usage else {}
         await uow.bills.complete_attempt(call.user_id, call.attempt_id, numbers | cost, certain)
+        if call.kind == IMAGE and usage is not None and usage.cost is not None:
+            await uow.images.complete_cost(call.user_id, call.generation_id, usage.cost)
         if call.kind not in HOUSE_KINDS and call.message_id is not None:
             whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost} if usage else {}
             await uow.bills.complete_message(call.user_id, call.message_id, numbers | whole, certain)

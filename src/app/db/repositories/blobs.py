@@ -14,7 +14,10 @@ _NEEDED = or_(
     exists().where(
         Attachment.user_id == Blob.user_id, or_(Attachment.blob_id == Blob.id, Attachment.model_blob_id == Blob.id)
     ),
-    exists().where(GeneratedImage.user_id == Blob.user_id, GeneratedImage.sha256 == Blob.sha256),
+    exists().where(
+        GeneratedImage.user_id == Blob.user_id,
+        or_(GeneratedImage.blob_id == Blob.id, GeneratedImage.thumbnail_blob_id == Blob.id),
+    ),
 )
 
 
