@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.db.database import Database
 from tests.emulator.process import EmulatorProcess, start_emulator
@@ -21,6 +22,10 @@ from tests.support.served import ServedApp, make_settings, serve
 _STEERING = ("OPENROUTER_", "LLM_", "JWT_", "DATABASE_", "REDIS_URL", "RATE_LIMITS_", "APP_ENV", "IMAGE_")
 for _name in [name for name in os.environ if name.startswith(_STEERING)]:
     del os.environ[_name]
+
+# How long an example takes, and how soon it is made up, says more of the machine's load than of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 Serve = Callable[..., Awaitable[ServedApp]]
 Join = Callable[..., Awaitable[Person]]

@@ -49,7 +49,7 @@ async def send(person: Person, content: bytes, *, url: str = CHAT) -> httpx2.Res
 
 
 async def usage_and_requests(person: Person, openrouter: EmulatorProcess) -> tuple[Any, int]:
-    return (await person.usage())["messages"], len(openrouter.requests())
+    return (await person.usage())["messages"], len(openrouter.questions())
 
 
 # bodies that are not JSON, or not ours

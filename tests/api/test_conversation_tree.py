@@ -346,7 +346,7 @@ class TestWhatIsNotOnesOwn:
         stranger = await join_app(app, plan=PlanTier.PREMIUM)
         conversation_id = await person.begin()
         first = (await person.chat(conversation_id)).json()
-        asked = len(openrouter.requests())
+        asked = len(openrouter.questions())
 
         answers = [
             await regenerate(stranger, first["message_id"]),
@@ -355,7 +355,7 @@ class TestWhatIsNotOnesOwn:
             await activate(stranger, conversation_id, first["message_id"]),
         ]
         assert {(each.status_code, each.json()["error"]) for each in answers} == {(404, "not_found")}
-        assert len(openrouter.requests()) == asked
+        assert len(openrouter.questions()) == asked
 
 
 class TestRepeating:

@@ -400,7 +400,7 @@ async def test_an_empty_conversation_gets_a_title_without_asking_anybody(
     titled = await make_title(person, await person.begin())
 
     assert titled["title"] == "New conversation"
-    assert openrouter.requests() == []
+    assert openrouter.questions() == []
 
 
 async def test_a_conversation_deleted_while_its_title_is_made_is_not_found(
@@ -447,7 +447,7 @@ async def test_whose_month_is_spent_gets_the_first_words_and_no_model_is_asked(
         spent = Amounts(cost_usd=Decimal(1))
         await uow.quotas.charge(person.user_id, period.start, spent, cache_savings_usd=Decimal(0))
         await uow.commit()
-    asked_before = len(openrouter.requests())
+    asked_before = len(openrouter.questions())
 
     assert (await make_title(person, conversation_id))["title"] == "What is patience?"
-    assert len(openrouter.requests()) == asked_before
+    assert len(openrouter.questions()) == asked_before

@@ -43,7 +43,7 @@ async def make_title(person: Person, conversation_id: str, *, key: str | None = 
 
 
 def titles_asked(openrouter: EmulatorProcess) -> int:
-    return sum("title" in str(each["body"]["messages"][-1]["content"]) for each in openrouter.requests())
+    return sum("title" in str(each["body"]["messages"][-1]["content"]) for each in openrouter.questions())
 
 
 async def rows(app: ServedApp, person: Person, table: Any) -> list[Any]:

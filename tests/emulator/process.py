@@ -31,6 +31,10 @@ class EmulatorProcess:
         found: list[dict[str, Any]] = self.control.get("/requests", params=wanted).json()["requests"]
         return found
 
+    def questions(self) -> list[dict[str, Any]]:
+        """What models were asked. Bills and lists that an app looks up by the way, when it will, are none of it."""
+        return [each for each in self.requests() if each["method"] == "POST"]
+
     def bill(self, *generation_ids: str) -> dict[str, Any]:
         wanted = {"generation_id": ",".join(generation_ids)} if generation_ids else {}
         view: dict[str, Any] = self.control.get("/bill", params=wanted).json()

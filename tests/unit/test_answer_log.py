@@ -4,7 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import ServiceUnavailable
@@ -31,7 +31,6 @@ async def read(log: AnswerLog, after: int = 0) -> list[LoggedEvent]:
     return [each async for each in log.read(after=after)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=30), st.data())
 def test_what_is_behind_any_event_is_what_was_written_behind_it(texts: list[str], data: st.DataObject) -> None:
     log = make_log(*texts)

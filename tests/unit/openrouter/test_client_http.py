@@ -396,7 +396,7 @@ class TestFailures:
             with pytest.raises(errors.UpstreamTimeout) as caught:
                 await stream_all(client)
         assert caught.value.phase == "first_token"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 15
 
     async def test_the_key_appears_nowhere(self) -> None:
         failing = json.dumps(

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wire_samples import COST, GENERATION_ID, MODEL, STREAM, body, chunk, cuttings, text, usage_chunk
 
@@ -46,7 +46,6 @@ def call(id_: str | None, name: str | None, arguments: str | None, **more: Any) 
 
 
 class TestWholeStream:
-    @settings(deadline=None)
     @given(cuttings(STREAM))
     def test_any_cutting_folds_the_same(self, pieces: list[bytes]) -> None:
         assert fold_stream(pieces) == fold_stream([STREAM])
@@ -237,7 +236,6 @@ class TestReasoningDetails:
 
 
 class TestOddValues:
-    @settings(deadline=None)
     @given(st.sampled_from([None, "", 0, [], {}, "x", [None], [1], {"a": 1}, True]))
     def test_odd_members_do_no_harm(self, odd: Any) -> None:
         names = ["role", "content", "reasoning", "reasoning_details", "tool_calls", "images", "annotations", "refusal"]
@@ -318,7 +316,6 @@ class TestJoined:
 
         assert joined(events) == [ReasoningDelta("ab"), ContentDelta("c"), ImageDelta("u"), ContentDelta("d")]
 
-    @settings(deadline=None)
     @given(st.lists(st.builds(ContentDelta, st.text(max_size=3)) | st.builds(ReasoningDelta, st.text(max_size=3))))
     def test_nothing_is_lost_and_nothing_changes_places(self, events: list[ContentDelta | ReasoningDelta]) -> None:
         told = joined(events)

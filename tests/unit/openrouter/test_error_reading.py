@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.openrouter import errors
@@ -161,7 +161,6 @@ class TestDetails:
         found = read_error(body)
         assert (found.fallback_models, found.file_annotations) == (("a/b",), ({"type": "file"},))
 
-    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from(MEMBERS), JSON) | JSON)
     def test_anything_can_be_read(self, body: Any) -> None:
         nested = {"metadata": body, "availability": body} if isinstance(body, dict) else body

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wire_samples import chunk, text
 
@@ -42,7 +42,6 @@ def test_thinking_is_parted_from_text(content: str, thinking: str, answer: str) 
     assert part([content]) == (thinking, answer)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TEXTS), st.lists(st.integers(0, 30), max_size=8))
 def test_any_cutting_parts_the_same(content: str, places: list[int]) -> None:
     cuts = sorted(min(place, len(content)) for place in places)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.openrouter.catalog import shipped_catalog
@@ -89,7 +89,6 @@ class TestCacheDiscount:
     def test_unknown_counts_have_no_discount(self) -> None:
         assert cache_discount(SONNET, usage(5200, 0)) is None
 
-    @settings(deadline=None)
     @given(st.integers(0, 300_000), st.data())
     def test_it_is_the_difference_to_a_call_without_a_cache(self, prompt: int, data: st.DataObject) -> None:
         cached = data.draw(st.integers(0, prompt))
@@ -102,7 +101,6 @@ class TestCacheDiscount:
             assert cache_discount(prices, used) == without - with_cache
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300_000), st.integers(1, 100_000), st.data())
 def test_nothing_costs_more_than_the_highest_cost(prompt: int, max_tokens: int, data: st.DataObject) -> None:
     cached = data.draw(st.integers(0, prompt))

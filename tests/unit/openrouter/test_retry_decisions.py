@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.openrouter import errors
@@ -65,7 +65,6 @@ def test_a_policy_may_forbid_to_take_back_what_was_shown() -> None:
     assert decide(BUSY, situation(others_left=True), policy) == "retry"
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.floats(0, 1))
 def test_waiting_grows_with_jitter_and_stays_bounded(tries: int, chance: float) -> None:
     wait = POLICY.wait(tries, BUSY, chance)

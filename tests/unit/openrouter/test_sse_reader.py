@@ -1,7 +1,7 @@
 """Server-Sent Events come out the same however they are cut."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from wire_samples import STREAM, cuttings
 
 from app.openrouter.errors import UnreadableAnswer
@@ -14,13 +14,11 @@ def read(*pieces: bytes) -> list[bytes]:
     return events + reader.close()
 
 
-@settings(deadline=None)
 @given(cuttings(STREAM))
 def test_any_cutting_gives_the_same_events(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(STREAM)
 
 
-@settings(deadline=None)
 @given(cuttings(STREAM.replace(b"\n", b"\r\n")))
 def test_any_cutting_of_crlf_lines_gives_the_same_events(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(STREAM)

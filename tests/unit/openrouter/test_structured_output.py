@@ -96,10 +96,10 @@ class TestReading:
         "text", ['{"a":"' + '\\"' * 200_000, "```" * 100_000, '{"a":[' + "1," * 200_000, '"' * 200_001, "x {" * 100_000]
     )
     def test_long_nonsense_takes_no_time(self, text: str) -> None:
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(NotJson):
             read_json(text)
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 1
 
 
 def _is_part(read: Any, whole: Any) -> bool:
@@ -144,20 +144,20 @@ class TestMisfits:
         value: dict[str, Any] = {}
         for _ in range(40):
             value = {"l": value}
-        began = time.monotonic()
+        began = time.process_time()
 
         (misfit,) = AnswerSchema(TREE).misfits(value)
         assert "nested too deep to be checked" in misfit.message
-        assert time.monotonic() - began < 0.5
+        assert time.process_time() - began < 0.5
         assert AnswerSchema(TREE).misfits({"l": {"l": {}}}) == []
 
     def test_a_pattern_made_to_hang_is_matched_at_once(self) -> None:
         schema = AnswerSchema({"pattern": "^(a+)+$"})
-        began = time.monotonic()
+        began = time.process_time()
 
         assert schema.misfits("a" * 200_000) == []
         (misfit,) = schema.misfits("a" * 200_000 + "!")
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 1
         assert len(misfit.message) < 300
         assert misfit.message.endswith('does not match "^(a+)+$"')
 
