@@ -20,7 +20,7 @@ from tests.conftest import Join, Serve
 from tests.support import sounds
 from tests.support.accounts import Person
 from tests.support.clocks import MovedClock
-from tests.support.files import picture
+from tests.support.files import picture, restricted_pdf
 from tests.support.s3 import KEY, SECRET, S3Server
 from tests.support.samples import pdf, wav
 from tests.support.served import ServedApp
@@ -130,6 +130,11 @@ class TestDocumentsAndRecordings:
 
         assert sent | {"kind": "pdf", "media_type": "application/pdf", "pages": 3, "width": None} == sent
         assert await content_of(person, sent) == content
+
+    async def test_a_pdf_that_only_must_not_be_changed_is_taken(self, app: ServedApp, join_app: Join) -> None:
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+
+        assert (await send(person, "a.pdf", restricted_pdf()))["pages"] == 1
 
     async def test_a_recording_is_kept_as_it_came_with_its_length(self, app: ServedApp, join_app: Join) -> None:
         person, content = await join_app(app, plan=PlanTier.PREMIUM), wav(2.5)

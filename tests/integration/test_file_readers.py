@@ -14,7 +14,7 @@ from app.media import inspector as inspector_module
 from app.media.inspector import Inspector, ReadersBusy
 from app.media.refusals import Refused
 from app.media.types import FileType, tell_type
-from tests.support.files import picture, picture_bomb, tree_of_pages
+from tests.support.files import forms_in_forms, picture, picture_bomb
 
 pytestmark = pytest.mark.anyio
 
@@ -50,18 +50,18 @@ def environments() -> list[bytes]:
 
 async def test_a_pdf_that_keeps_its_parser_busy_is_killed_in_mid_parsing(tmp_path: Path) -> None:
     inspector = Inspector(tmp_path, seconds=0.4)  # some 0.1 of it to start
-    with written(inspector, tree_of_pages(levels=7)) as (file, told):
+    with written(inspector, forms_in_forms()) as (file, told):
         started = time.monotonic()
         with pytest.raises(Refused) as refused:
             await inspector.inspect(file, told, most=10**9, copies=None)
 
     assert refused.value.why == "too_complex"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8  # by itself it would go on for half a minute
     assert readers() == []
 
 
 async def test_a_reader_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
-    inspector = Inspector(tmp_path)
+    inspector = Inspector(tmp_path, seconds=120)  # not for its time
     content = picture_bomb(40_000, 40_000)
     with (
         written(inspector, content) as (file, told),
@@ -75,7 +75,7 @@ async def test_a_reader_that_wants_too_much_memory_is_refused(tmp_path: Path) ->
 
 async def test_whoever_leaves_takes_the_reader_along(tmp_path: Path) -> None:
     inspector = Inspector(tmp_path)
-    with written(inspector, tree_of_pages(levels=7)) as (file, told):
+    with written(inspector, forms_in_forms()) as (file, told):
         with anyio.move_on_after(0.3) as scope:
             await inspector.inspect(file, told, most=10**9, copies=None)
         assert scope.cancelled_caught
@@ -87,7 +87,7 @@ async def test_whoever_leaves_takes_the_reader_along(tmp_path: Path) -> None:
 async def test_only_so_many_are_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspector_module, "WAIT_SECONDS", 0.05)
     inspector = Inspector(tmp_path, at_once=1)
-    with written(inspector, tree_of_pages(levels=7)) as (file, told):
+    with written(inspector, forms_in_forms()) as (file, told):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_read, inspector, file, told)
             await anyio.sleep(0.1)
@@ -104,7 +104,7 @@ async def test_a_reader_knows_none_of_our_secrets(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-or-v1-of-nobody")
     inspector = Inspector(tmp_path)
     seen: list[bytes] = []
-    with written(inspector, tree_of_pages(levels=7)) as (file, told):
+    with written(inspector, forms_in_forms()) as (file, told):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_read, inspector, file, told)
             await anyio.sleep(0.3)  # it is at work for longer

@@ -38,23 +38,13 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def encrypted_pdf() -> bytes:
     """A page behind a password."""
-    writer = PdfWriter()
-    writer.add_blank_page(100, 100)
-    writer.encrypt("of nobody", algorithm="RC4-128")
-    file = io.BytesIO()
-    writer.write(file)
-    return file.getvalue()
+    return _encrypted("of somebody")
 
 
 def endless_pdf() -> bytes:
     """A PDF whose tree of pages leads back to itself, and whose page count nobody should believe."""
-    content = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n"
-    offsets = [9, len(content)]
     kids = b" ".join([b"2 0 R"] * 50)
-    content += b"2 0 obj\n<< /Type /Pages /Kids [ " + kids + b" ] /Count 2 >>\nendobj\n"
-    table = b"".join(b"%010d 00000 n \n" % each for each in offsets)
-    trailer = b"trailer\n<< /Size 3 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % len(content)
-    return content + b"xref\n0 3\n0000000000 65535 f \n" + table + trailer
+    return _pdf([b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [ " + kids + b" ] /Count 2 >>"])
 
 
 def zip_archive() -> bytes:
@@ -79,13 +69,38 @@ def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
     return file.getvalue()
 
 
-def tree_of_pages(*, levels: int, width: int = 10) -> bytes:
-    """A small PDF with ``width`` to the power of ``levels`` pages, all the same: counting them takes long."""
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
-    for level in range(levels):
-        kids = b" ".join([b"%d 0 R" % (level + 3)] * width)
-        objects.append(b"<< /Type /Pages /Kids [" + kids + b"] /Count %d >>" % width ** (levels - level))
-    objects.append(b"<< /Type /Page /MediaBox [0 0 9 9] >>")
+def forms_in_forms(*, levels: int = 4, width: int = 150) -> bytes:
+    """A PDF of a few kilobytes with one page, on which forms are drawn, on which forms are drawn: all the same ones.
+
+    Whoever looks at each of them as often as it is drawn is busy for ``width`` to the power of ``levels`` looks.
+    """
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"]
+    for level in range(levels + 1):
+        names = b" ".join(b"/F%d %d 0 R" % (number, level + 4) for number in range(width))
+        drawn = b"/Resources << /XObject << " + names + b" >> >>" if level < levels else b""
+        if level == 0:
+            objects.append(b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] " + drawn + b" >>")
+        else:
+            head = b"<< /Type /XObject /Subtype /Form /BBox [0 0 9 9] /Length 0 " + drawn + b" >>"
+            objects.append(head + b"\nstream\n\nendstream")
+    return _pdf(objects)
+
+
+def restricted_pdf() -> bytes:
+    """A page that anybody may read and only its owner may change."""
+    return _encrypted("")
+
+
+def _encrypted(password: str) -> bytes:
+    writer = PdfWriter()
+    writer.add_blank_page(100, 100)
+    writer.encrypt(password, "of nobody", algorithm="RC4-128")
+    file = io.BytesIO()
+    writer.write(file)
+    return file.getvalue()
+
+
+def _pdf(objects: list[bytes]) -> bytes:
     content, offsets = b"%PDF-1.7\n", []
     for number, each in enumerate(objects, start=1):
         offsets.append(len(content))

@@ -9,11 +9,11 @@ _HEADER_BYTES = 7
 _SAMPLES = 1024
 
 
-def adts_seconds(file: BinaryIO) -> float:
-    """Walk from frame to frame to the end; raises :class:`Refused` where one does not follow the other."""
+def adts_seconds(file: BinaryIO, *, most: float) -> float:
+    """Walk from frame to frame, to the end or past ``most``; raises :class:`Refused` where none follows the other."""
     file.seek(_tag_bytes(file))
     seconds, header = 0.0, file.read(_HEADER_BYTES)
-    while len(header) == _HEADER_BYTES:
+    while len(header) == _HEADER_BYTES and seconds <= most:
         rate = header[2] >> 2 & 15
         length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
         if header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or rate >= len(_RATES) or length < _HEADER_BYTES:

@@ -4,7 +4,7 @@ import logging
 from typing import Any, BinaryIO
 
 from pypdf import PdfReader
-from pypdf.errors import FileNotDecryptedError, PyPdfError
+from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError
 
 from app.media.refusals import Refused
 
@@ -19,16 +19,14 @@ def read_document(file: BinaryIO, asked: dict[str, Any]) -> dict[str, Any]:
     """
     logging.disable()
     try:
-        reader = PdfReader(file, strict=False)
-        if reader.is_encrypted:
-            raise Refused("encrypted")
+        reader = PdfReader(file, strict=False)  # which opens what needs no password to be read
         pages, has_text = 0, False
         for page in reader.pages:
             pages += 1
             has_text = has_text or _may_hold_text(page)
             if pages > asked["most"]:
                 raise Refused("too_large", _told(reader, pages))
-    except FileNotDecryptedError:
+    except (FileNotDecryptedError, DependencyError):  # the latter: ciphers that are not here
         raise Refused("encrypted") from None
     except (PyPdfError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Refused("damaged") from error

@@ -16,7 +16,9 @@ def read_recording(file: BinaryIO, asked: dict[str, Any]) -> dict[str, Any]:
     if asked["ending"] == "m4a" and not is_whole(file):
         raise Refused("damaged")
     file.seek(0)
-    seconds = adts_seconds(file) if asked["ending"] == "aac" else _told_seconds(file, asked["ending"])
+    seconds = (
+        adts_seconds(file, most=asked["most"]) if asked["ending"] == "aac" else _told_seconds(file, asked["ending"])
+    )
     if seconds is None or not math.isfinite(seconds) or seconds <= 0:
         raise Refused("damaged")
     if seconds > asked["most"]:
