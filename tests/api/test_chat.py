@@ -219,7 +219,7 @@ async def test_a_turn_runs_a_constant_number_of_statements(app: ServedApp, perso
         event.remove(engine, "before_cursor_execute", count)
     assert len(set(per_turn[1:])) == 1, per_turn
     # To read the account's means, to read the conversation, to open, to note the generation's id, to close.
-    assert per_turn[-1] == (14 if database_kind == "sqlite" else 5), statements
+    assert per_turn[-1] == (20 if database_kind == "sqlite" else 5), statements
 
 
 async def test_somebody_elses_conversation_is_not_found(app: ServedApp, person: Person, join_app: Join) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.db.models import Message, MessageAttempt, QuotaLease, UnbilledCall, UsageEvent
+from app.domain.ledger import Projection
 from app.domain.plans import PlanTier
 from app.services.quota_service import QuotaService
 from tests.conftest import Join, Serve
@@ -112,7 +113,8 @@ async def test_a_late_bill_and_a_ledger_that_is_rebuilt_wait_for_each_other_in_o
         await uow.ledger.get_months(person.user_id, lock=True)
         late = asyncio.create_task(reconcile(app, clock, openrouter, after=6))
         await asyncio.sleep(0.3)
-        await uow.ledger.rewrite_days(person.user_id, await uow.ledger.get_days(person.user_id))
+        days, calendar = await uow.ledger.get_days(person.user_id), await uow.ledger.get_calendar(person.user_id)
+        await uow.ledger.rewrite_sums(person.user_id, Projection(days=days, calendar=calendar))
         await uow.commit()
     await late
 

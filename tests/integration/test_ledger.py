@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.database import Database
 from app.db.models import MonthlyUsageQuota, UsageDaily
-from app.services.ledger_service import LedgerService
+from app.services.ledger_service import LedgerService, Rebuilt
 from tests.integration.test_quotas import NOW, Bench, make_call
 from tests.support.served import make_settings
 
@@ -57,10 +57,10 @@ async def test_a_spoiled_sum_is_found_and_put_right(bench: Bench, ledger: Ledger
     found = {(each.table, each.column) for each in (await ledger.verify()).differences}
     assert ("monthly_usage_quotas", "cost_usd") in found
     assert ("usage_daily", "requests") in found
-    assert await ledger.rebuild() == 1
+    assert await ledger.rebuild() == Rebuilt(accounts=1, is_house=False)
     assert (await ledger.verify()).differences == ()
     assert await bench.usage() == before
-    assert await ledger.rebuild() == 0
+    assert await ledger.rebuild() == Rebuilt(accounts=0, is_house=False)
 
 
 async def test_rebuilding_while_turns_settle_loses_nothing(

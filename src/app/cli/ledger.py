@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from app.services.ledger_service import HeldLease, Verification, ledger_service
+from app.services.ledger_service import HeldLease, Rebuilt, Verification, ledger_service
 
 app = typer.Typer(no_args_is_help=True, help="The ledger and what follows from it.")
 leases = typer.Typer(no_args_is_help=True, help="What running answers hold of their plans.")
@@ -13,7 +13,7 @@ leases = typer.Typer(no_args_is_help=True, help="What running answers hold of th
 
 @app.command()
 def verify() -> None:
-    """Recompute months and days from the ledger's lines; exit with 1 if a stored sum differs."""
+    """Recompute all sums from the ledger's lines and the answers' facts; exit with 1 if a stored one differs."""
     result = asyncio.run(_verified())
     for difference in result.differences:
         typer.echo(str(difference))
@@ -27,8 +27,11 @@ def verify() -> None:
 
 @app.command()
 def rebuild() -> None:
-    """Write months and days anew from the ledger's lines."""
-    typer.echo(f"Accounts put right: {asyncio.run(_rebuilt())}.")
+    """Write all sums anew from the ledger's lines and the answers' facts."""
+    rebuilt = asyncio.run(_rebuilt())
+    typer.echo(f"Accounts put right: {rebuilt.accounts}.")
+    if rebuilt.is_house:
+        typer.echo("The sums over all accounts were written anew.")
 
 
 @leases.command("list")
@@ -52,7 +55,7 @@ async def _verified() -> Verification:
         await ledger_service.aclose()
 
 
-async def _rebuilt() -> int:
+async def _rebuilt() -> Rebuilt:
     try:
         return await ledger_service.rebuild()
     finally:

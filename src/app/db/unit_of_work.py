@@ -29,6 +29,7 @@ from app.db.repositories.parsed_files import ParsedFiles
 from app.db.repositories.presets import Presets
 from app.db.repositories.principals import Principals
 from app.db.repositories.quotas import Quotas
+from app.db.repositories.rollups import Rollups
 from app.db.repositories.subscriptions import Subscriptions
 from app.db.repositories.turns import Turns
 
@@ -163,6 +164,11 @@ class UnitOfWork:
     def quotas(self) -> Quotas:
         """``monthly_usage_quotas`` and ``quota_leases``."""
         return Quotas(self._session)
+
+    @cached_property
+    def rollups(self) -> Rollups:
+        """The house's sums."""
+        return Rollups(self._session)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

@@ -1,4 +1,4 @@
-"""What follows from the ledger: the month's counters and the day's sums are recomputed from its lines alone."""
+"""What follows from the ledger: the month's counters and the sums for charts are recomputed from its lines alone."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +31,33 @@ LATE_BILL = "late_bill"
 LATE_DISCOUNT = "late_discount"
 """What is looked up of a call whose cost is known, but not what caching saved of it; the line is a late bill of 0."""
 
+NO_REQUESTS = FEE_KINDS | {LATE_BILL}
+"""Lines that stand for no request of their own."""
+
+Row = Mapping[str, Any]
+"""A row of a table, by column."""
+
+DAILY_KEY = ("user_id", "day", "model", "plan", "kind")
+MONTH_KEY = ("user_id", "month", "plan")
+USAGE = (
+    "requests",
+    "messages",
+    "images",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens_read",
+    "cached_tokens_write",
+    "cost_usd",
+    "cache_discount_usd",
+)
+"""What sums of the ledger hold, by column."""
+
+BITS = frozenset({"active_days"})
+"""Columns that are sets of days: they are united, not added."""
+
 MonthKey = tuple[UUID, datetime]
 DayKey = tuple[UUID, date, str, str, str]
+CalendarKey = tuple[UUID, date, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +82,11 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Sums by billing month and by UTC day; each value maps a column's name to its sum."""
+    """Sums by billing month, by UTC day and by calendar month; each value maps a column's name to its sum."""
 
     months: dict[MonthKey, dict[str, Any]] = field(default_factory=dict)
     days: dict[DayKey, dict[str, Any]] = field(default_factory=dict)
+    calendar: dict[CalendarKey, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +112,11 @@ def project(lines: Iterable[LedgerLine]) -> Projection:
             _add(projection.months.setdefault((line.user_id, line.period_start), {}), month_amounts(line))
         day = line.created_at.astimezone(UTC).date()
         key = (line.user_id, day, line.model, line.plan, line.kind)
-        _add(projection.days.setdefault(key, {}), day_amounts(line))
+        amounts = day_amounts(line)
+        _add(projection.days.setdefault(key, {}), amounts)
+        calendar = monthly_row(dict(zip(DAILY_KEY, key, strict=True)) | amounts)
+        month = (line.user_id, calendar["month"], line.plan)
+        _add(projection.calendar.setdefault(month, {}), {name: calendar[name] for name in ("active_days", *USAGE)})
     return projection
 
 
@@ -103,7 +133,7 @@ def month_amounts(line: LedgerLine) -> dict[str, Any]:
 
 def requests_of(kind: str) -> int:
     """How many requests a line of this kind stands for."""
-    return 0 if kind == LATE_BILL or kind in FEE_KINDS else 1
+    return 0 if kind in NO_REQUESTS else 1
 
 
 def day_amounts(line: LedgerLine) -> dict[str, Any]:
@@ -121,6 +151,31 @@ def day_amounts(line: LedgerLine) -> dict[str, Any]:
     }
 
 
+def monthly_row(daily: Row) -> dict[str, Any]:
+    """What a row of ``usage_daily`` adds to its account's calendar month (UTC), as a row of ``usage_monthly``."""
+    day: date = daily["day"]
+    is_asked_for = daily["requests"] > 0 and daily["kind"] not in HOUSE_KINDS
+    return {
+        "user_id": daily["user_id"],
+        "month": day.replace(day=1),
+        "plan": daily["plan"],
+        "active_days": 1 << (day.day - 1) if is_asked_for else 0,
+        **{name: daily[name] for name in USAGE},
+    }
+
+
+def summed(rows: Iterable[Row], key: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row for each key, in the order of the keys: whoever writes several shared rows takes them in that order."""
+    sums: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        ident = tuple(str(row[name]) for name in key)
+        if ident in sums:
+            _add(sums[ident], {name: value for name, value in row.items() if name not in key})
+        else:
+            sums[ident] = dict(row)
+    return [sums[ident] for ident in sorted(sums)]
+
+
 def compare(
     table: str, stored: Mapping[Any, Mapping[str, Any]], projected: Mapping[Any, Mapping[str, Any]]
 ) -> list[Difference]:
@@ -135,4 +190,5 @@ def compare(
 
 def _add(sums: dict[str, Any], amounts: Mapping[str, Any]) -> None:
     for column, amount in amounts.items():
-        sums[column] = sums.get(column, 0) + amount
+        so_far = sums.get(column, 0)
+        sums[column] = so_far | amount if column in BITS else so_far + amount

@@ -13,6 +13,7 @@ from app.domain.context_window import Room
 from app.domain.ledger import PDF_OCR
 from app.domain.links import Link
 from app.domain.prompting import Document
+from app.domain.rollups import AnswerFacts
 from app.domain.web_search import WebSearchOptions
 from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.attempts import Attempt
@@ -218,6 +219,27 @@ def stopped_values(call: ModelCall, row: Mapping[str, Any], content: str, now: d
         "models_attempted": list(call.route.models_attempted),
         "final_model_used": row["model"],
     }
+
+
+def answer_facts(turn: Turn, values: Mapping[str, Any], now: datetime) -> AnswerFacts:
+    """What charts need to know of how an answer ended; ``values`` are what its message says from now on."""
+    return AnswerFacts(
+        user_id=turn.user_id,
+        id=turn.message_id,
+        ended_at=now,
+        plan=turn.lease.plan,
+        model=values.get("final_model_used") or turn.planned.request.model,
+        status=values["status"],
+        error_code=values.get("error_code"),
+        begins_conversation=turn.depth == 0 and not turn.is_asked_anew,
+        is_truncated=values.get("finish_reason") == "length",
+        fallback_used=bool(values.get("fallback_used")),
+        schema_passed=values.get("schema_validation_passed"),
+        cache_outcome=values.get("cache_outcome"),
+        preset_id=turn.preset_id,
+        first_token_ms=values.get("first_token_ms"),
+        latency_ms=values.get("latency_ms"),
+    )
 
 
 def attempt_rows(

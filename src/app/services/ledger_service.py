@@ -25,6 +25,14 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """How many accounts were put right, and whether the house's sums were."""
+
+    accounts: int
+    is_house: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HeldLease:
     """A lease of a running turn; ``is_expired`` when its process is dead and nobody has swept it yet."""
 
@@ -41,7 +49,7 @@ class LedgerService:
         self._clock = clock
 
     async def verify(self) -> Verification:
-        """Recompute every month and day from the lines and compare with what is stored. Changes nothing."""
+        """Recompute every sum from the lines and facts, and compare with what is stored. Changes nothing."""
         accounts = lines = 0
         differences: list[Difference] = []
         async for user_id in self._users():
@@ -49,12 +57,13 @@ class LedgerService:
                 found, count = await self._differences(uow, user_id)
             accounts, lines = accounts + 1, lines + count
             differences += found
+        differences += await self._house_differences()
         async with self._database.read_only() as uow:
             bills = await uow.bills.count_unbilled()
         return Verification(accounts, lines, tuple(differences), bills)
 
-    async def rebuild(self) -> int:
-        """Write the months and days anew from the lines; how many accounts were put right. Safe while turns run."""
+    async def rebuild(self) -> Rebuilt:
+        """Write what is wrong anew from the lines and facts. Safe while turns run: those that end wait for it."""
         repaired = 0
         async for user_id in self._users():
             async with self._database.unit_of_work() as uow:
@@ -66,10 +75,15 @@ class LedgerService:
                 for key in months:
                     await uow.ledger.rewrite_month(key, projection.months.get(key, {}))
                 if self._settings().usage_tracking_enabled:
-                    await uow.ledger.rewrite_days(user_id, projection.days)
+                    await uow.ledger.rewrite_sums(user_id, projection)
                 await uow.commit()
             repaired += 1
-        return repaired
+        is_wrong = bool(await self._house_differences())
+        if is_wrong:
+            async with self._database.unit_of_work() as uow:
+                await uow.rollups.rebuild()
+                await uow.commit()
+        return Rebuilt(repaired, is_wrong)
 
     async def list_leases(self, *, limit: int = 1_000) -> list[HeldLease]:
         """The leases that are held now."""
@@ -87,7 +101,17 @@ class LedgerService:
         found = compare("monthly_usage_quotas", await uow.ledger.get_months(user_id), projection.months)
         if self._settings().usage_tracking_enabled:
             found += compare("usage_daily", await uow.ledger.get_days(user_id), projection.days)
+            found += compare("usage_monthly", await uow.ledger.get_calendar(user_id), projection.calendar)
         return found, len(lines)
+
+    async def _house_differences(self) -> list[Difference]:
+        if not self._settings().usage_tracking_enabled:
+            return []
+        async with self._database.snapshot() as uow:
+            return [
+                *compare("system_usage", *(await uow.rollups.compare_system())),
+                *compare("answer_tallies", *(await uow.rollups.compare_tallies())),
+            ]
 
     async def _users(self) -> AsyncIterator[UUID]:
         after: UUID | None = None

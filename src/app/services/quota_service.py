@@ -1,7 +1,7 @@
 """Reserve, settle, release: what a turn may use is held before it runs and charged by what was billed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,15 @@ from app.db.repositories.openings import Means
 from app.db.repositories.quotas import Counters
 from app.db.repositories.subscriptions import CurrentPlan
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import HOUSE_KINDS, LATE_DISCOUNT, requests_of
+from app.domain.ledger import (
+    DAILY_KEY,
+    HOUSE_KINDS,
+    LATE_DISCOUNT,
+    MONTH_KEY,
+    monthly_row,
+    requests_of,
+    summed,
+)
 from app.domain.periods import Period, period_containing
 from app.domain.plans import PlanLimits, PlanTier
 from app.domain.quotas import (
@@ -30,6 +38,7 @@ from app.domain.quotas import (
     grant_images,
     grant_turn,
 )
+from app.domain.rollups import SYSTEM_KEY, TALLY_KEY, AnswerFacts, answer_row, system_row, tally_rows
 
 FIRST_LOOK_UP = timedelta(seconds=5)
 """A bill that did not come with the answer is asked for this long after: OpenRouter's records are written late."""
@@ -207,12 +216,13 @@ class QuotaService:
         *,
         fees: Sequence[BilledCall] = (),
         lost: Sequence[BilledCall] = (),
+        facts: AnswerFacts | None = None,
         now: datetime,
     ) -> bool:
         """Charge what was billed, once: false if the lease had already ended. An expired lease still counts here.
 
         ``fees`` are for services within the call, to be charged as it is. ``lost`` are calls that were billed without
-        giving the answer: in the ledger, but paid by the house.
+        giving the answer: in the ledger, but paid by the house. ``facts`` tell how the answer ended, for the charts.
         """
         ended = await self._end(uow, lease, state="settled")
         if ended is None:
@@ -221,7 +231,7 @@ class QuotaService:
             call, fees = await self._less_what_the_house_paid(uow, lease, call, fees)
         used = call.used_with(fees)
         await uow.quotas.charge(lease.user_id, lease.period.start, used, cache_savings_usd=call.savings_usd)
-        await self._enter(uow, lease, (*lost, call, *fees), now=now)
+        await self._enter(uow, lease, (*lost, call, *fees), facts=facts, now=now)
         return True
 
     async def settle_at_once(
@@ -232,6 +242,7 @@ class QuotaService:
         *,
         fees: Sequence[BilledCall] = (),
         lost: Sequence[BilledCall] = (),
+        facts: AnswerFacts | None = None,
         end: MessageEnd,
         now: datetime,
     ) -> bool:
@@ -239,7 +250,7 @@ class QuotaService:
 
         False, and nothing written, if it is not held any more: then :meth:`settle` finds out what became of it.
         """
-        entries = self._entries(lease.user_id, lease.plan, lease.period, (*lost, call, *fees), now=now)
+        entries = self._entries(lease.user_id, lease.plan, lease.period, (*lost, call, *fees), facts=facts, now=now)
         return await uow.closings.settle(
             lease.user_id,
             lease.id,
@@ -250,10 +261,18 @@ class QuotaService:
             end=end,
         )
 
-    async def release(self, uow: UnitOfWork, lease: Lease, *, lost: Sequence[BilledCall] = (), now: datetime) -> None:
+    async def release(
+        self,
+        uow: UnitOfWork,
+        lease: Lease,
+        *,
+        lost: Sequence[BilledCall] = (),
+        facts: AnswerFacts | None = None,
+        now: datetime,
+    ) -> None:
         """Give back what a failed turn held; what it was billed all the same is the house's."""
         if await self._end(uow, lease, state="released"):
-            await self._enter(uow, lease, lost, now=now)
+            await self._enter(uow, lease, lost, facts=facts, now=now)
 
     async def usage(self, uow: UnitOfWork, user_id: UUID, *, now: datetime) -> UsageOfPeriod:
         """What the account used in the period that holds ``now``."""
@@ -295,25 +314,39 @@ class QuotaService:
         await uow.bills.forget_orphan(lease.user_id, lease.message_id)
         return "expired"
 
-    async def _enter(self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, now: datetime) -> None:
-        entries = self._entries(lease.user_id, lease.plan, lease.period, calls, now=now)
-        for row in entries.ledger:
-            await uow.turns.add_usage_event(row)
-        for row in entries.daily:
-            await uow.turns.add_to_daily(row)
-        for row in entries.unbilled:
-            await uow.bills.add_unbilled(row)
+    async def _enter(
+        self, uow: UnitOfWork, lease: Lease, calls: Sequence[BilledCall], *, facts: AnswerFacts | None, now: datetime
+    ) -> None:
+        entries = self._entries(lease.user_id, lease.plan, lease.period, calls, facts=facts, now=now)
+        await uow.turns.add_to_books(entries)
 
     def _entries(
-        self, user_id: UUID, plan: PlanTier, period: Period, calls: Sequence[BilledCall], *, now: datetime
+        self,
+        user_id: UUID,
+        plan: PlanTier,
+        period: Period,
+        calls: Sequence[BilledCall],
+        *,
+        facts: AnswerFacts | None = None,
+        now: datetime,
     ) -> Entries:
-        """What the bills of a turn add to the books, and which of them are still to come."""
+        """What the bills and the end of a turn add to the books, and which bills are still to come."""
         recorded = [call for call in calls if not call.comes_with_its_bill]
-        is_daily = self._settings().usage_tracking_enabled
-        return Entries(
+        entries = Entries(
             ledger=[_ledger_row(user_id, plan, period, call, now) for call in recorded],
-            daily=[_daily_row(user_id, plan, call, now) for call in recorded] if is_daily else [],
             unbilled=[_unbilled_row(user_id, plan, period, call, now) for call in calls if call.is_looked_up],
+        )
+        if not self._settings().usage_tracking_enabled:
+            return entries
+        daily = [_daily_row(user_id, plan, call, now) for call in recorded]
+        ended = [] if facts is None else [facts]
+        return replace(
+            entries,
+            facts=[asdict(each) for each in ended],
+            daily=summed(daily, DAILY_KEY),
+            monthly=summed(map(monthly_row, daily), MONTH_KEY),
+            system=summed((*(system_row(each, now) for each in daily), *map(answer_row, ended)), SYSTEM_KEY),
+            tallies=summed((row for each in ended for row in tally_rows(each)), TALLY_KEY),
         )
 
     async def queue(
@@ -325,10 +358,9 @@ class QuotaService:
     async def record(
         self, uow: UnitOfWork, user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, *, now: datetime
     ) -> None:
-        """Append a call to the ledger and to its day. The plan's counters do not change by this."""
-        await uow.turns.add_usage_event(_ledger_row(user_id, plan, period, call, now))
-        if self._settings().usage_tracking_enabled:
-            await uow.turns.add_to_daily(_daily_row(user_id, plan, call, now))
+        """Append a call to the ledger, and add it to the sums. The plan's counters do not change by this."""
+        entries = self._entries(user_id, plan, period, [call], now=now)
+        await uow.turns.add_to_books(replace(entries, unbilled=()))
 
 
 def _ledger_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCall, now: datetime) -> dict[str, Any]:

@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 BATCH = 100
 LOOK_UPS_AT_ONCE = 10
+FOLD_AFTER = timedelta(hours=2)
+"""No turn closes that long after the instant it writes down: nobody adds to these sums any more."""
 LOOK_UP_FOR = timedelta(hours=24)
 """After this a bill that never came is given up, loudly."""
 LONGEST_PAUSE = timedelta(minutes=30)
@@ -78,6 +80,7 @@ class ReconciliationService:
         if self._clock() >= self._next_forgetting:
             self._next_forgetting = self._clock() + timedelta(hours=1)
             await self._forget_old_keys()
+            await self._fold_sums()
 
     async def _sweep_expired_leases(self) -> None:
         now = self._clock()
@@ -188,6 +191,11 @@ class ReconciliationService:
             await uow.bills.complete_message(call.user_id, call.message_id, numbers | whole, certain)
         elif call.message_id is not None:
             await uow.bills.settle_unanswered(call.user_id, call.message_id)
+
+    async def _fold_sums(self) -> None:
+        async with self._database.unit_of_work() as uow:
+            await uow.rollups.fold(before=self._clock() - FOLD_AFTER)
+            await uow.commit()
 
     async def _forget_old_keys(self) -> None:
         async with self._database.unit_of_work() as uow:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core.clock import Clock, utc_now
 from app.db.database import Database, database
 from app.db.repositories.closings import MessageEnd
+from app.domain.rollups import AnswerFacts
 from app.openrouter.route_run import AttemptFailed
 from app.openrouter.structured_output import PartialAnswer
 from app.openrouter.types import ContentDelta, GenerationStarted, RefusalDelta
@@ -39,6 +40,7 @@ from app.services.chat_events import (
 )
 from app.services.chat_turn import (
     Turn,
+    answer_facts,
     answered_call,
     attempt_rows,
     completed_values,
@@ -230,13 +232,14 @@ class TurnRunner:
             request_key=key,
             reply=encode(ending).decode() if key is not None else None,
         )
+        facts = answer_facts(turn, values, now)
         async with self._database.statement_by_statement() as uow:
             is_closed = await self._quotas.settle_at_once(
-                uow, turn.lease, answered, fees=fees, lost=lost, end=end, now=now
+                uow, turn.lease, answered, fees=fees, lost=lost, facts=facts, end=end, now=now
             )
             await uow.commit()
         if not is_closed:
-            await self._close_swept(turn, answered, fees, lost, end, now)
+            await self._close_swept(turn, answered, fees, lost, end, facts)
 
     async def _close_swept(
         self,
@@ -245,11 +248,13 @@ class TurnRunner:
         fees: Sequence[BilledCall],
         lost: Sequence[BilledCall],
         end: MessageEnd,
-        now: datetime,
+        facts: AnswerFacts,
     ) -> None:
         """The lease ran out while this process was held up, or a first try to close has succeeded after all."""
         async with self._database.unit_of_work() as uow:
-            if await self._quotas.settle(uow, turn.lease, answered, fees=fees, lost=lost, now=now):
+            if await self._quotas.settle(
+                uow, turn.lease, answered, fees=fees, lost=lost, facts=facts, now=facts.ended_at
+            ):
                 await uow.turns.close_message(turn.user_id, turn.message_id, end.values, end.attempts)
                 if end.request_key is not None and end.reply is not None:
                     await uow.idempotency.keep_reply(turn.user_id, end.request_key, turn.message_id, end.reply)
@@ -288,7 +293,7 @@ class TurnRunner:
         ending = ending_values(status, shown, now) | values | {"event_count": answer.count + 1}
         ending["is_provisional"] = any(each.bill_is_to_come for each in lost)
         async with self._database.unit_of_work() as uow:
-            await self._quotas.release(uow, turn.lease, lost=lost, now=now)
+            await self._quotas.release(uow, turn.lease, lost=lost, facts=answer_facts(turn, ending, now), now=now)
             await uow.turns.close_message(turn.user_id, turn.message_id, ending, rows)
             if turn.request_key is not None:  # nothing came of it: the same key may try again
                 await uow.idempotency.forget_unanswered(turn.user_id, turn.message_id)

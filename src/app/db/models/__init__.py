@@ -6,6 +6,7 @@ from app.db.models.idempotency import IdempotencyKey
 from app.db.models.library import GeneratedImage, ModelPreset
 from app.db.models.lifecycle import AuditEntry, PlanOverride
 from app.db.models.parsed_file import ParsedFile
+from app.db.models.rollup import AnswerFact, AnswerTally, SystemUsage, UsageMonthly
 from app.db.models.subscription import (
     MonthlyUsageQuota,
     PlanLimitsRow,
@@ -18,6 +19,8 @@ from app.db.models.subscription import (
 from app.db.models.user import RefreshTokenRow, User
 
 __all__ = [
+    "AnswerFact",
+    "AnswerTally",
     "Attachment",
     "AuditEntry",
     "Blob",
@@ -36,8 +39,10 @@ __all__ = [
     "QuotaLease",
     "RefreshTokenRow",
     "Subscription",
+    "SystemUsage",
     "UnbilledCall",
     "UsageDaily",
     "UsageEvent",
+    "UsageMonthly",
     "User",
 ]

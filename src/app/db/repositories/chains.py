@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, bindparam, func, insert, select, update
+from sqlalchemy import CTE, ColumnElement, Select, bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.base import Base
+from app.domain.ledger import BITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Insert:
         else:
             row = select(*(value.label(name) for name, value in values.items())).select_from(behind)
             statement = statement.from_select(list(self.columns), row)
-        return self._meeting_another(statement, dialect).returning(table.c.user_id)
+        return self._meeting_another(statement, dialect).returning(_told(table))
 
     def _meeting_another(self, statement: Any, dialect: Any) -> Any:
         if not self.key:
@@ -51,7 +52,7 @@ class Insert:
         others = [name for name in self.columns if name not in self.key]
         if self.adds_up:
             return statement.on_conflict_do_update(
-                index_elements=self.key, set_={name: columns[name] + new[name] for name in others}
+                index_elements=self.key, set_={name: _joined(name, columns[name], new[name]) for name in others}
             )
         unchanged = None
         if self.seen is not None and dialect is postgresql:
@@ -130,6 +131,15 @@ def _at_once(links: tuple[Link, ...]) -> Select[Any]:
 @lru_cache(maxsize=256)
 def _alone(link: Link) -> Any:
     return link.build(None, sqlite)
+
+
+def _told(table: Any) -> Any:
+    # What stands behind is found by its owner; the house's sums have none, and nothing stands behind them.
+    return table.c.user_id if "user_id" in table.c else literal(1).label("found")
+
+
+def _joined(name: str, old: Any, new: Any) -> Any:
+    return old.bitwise_or(new) if name in BITS else old + new
 
 
 def _parameter(prefix: str, column: Any) -> ColumnElement[Any]:

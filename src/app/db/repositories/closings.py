@@ -11,21 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.base import Base
 from app.db.models import (
+    AnswerFact,
+    AnswerTally,
     IdempotencyKey,
     Message,
     MessageAttempt,
     MonthlyUsageQuota,
     QuotaLease,
+    SystemUsage,
     UnbilledCall,
     UsageDaily,
     UsageEvent,
+    UsageMonthly,
 )
 from app.db.repositories.chains import Chain, Insert, Step, Update
+from app.domain.ledger import DAILY_KEY, MONTH_KEY
 from app.domain.quotas import Amounts
+from app.domain.rollups import SYSTEM_KEY, TALLY_KEY
 
 Row = Mapping[str, Any]
-
-DAILY_KEY = ("user_id", "day", "model", "plan", "kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,13 @@ class Entries:
     """What the bills of a turn add to the books, as rows of their tables."""
 
     ledger: Sequence[Row]
-    daily: Sequence[Row]
     unbilled: Sequence[Row]
+    daily: Sequence[Row] = ()
+    facts: Sequence[Row] = ()
+    """How the answer ended."""
+    monthly: Sequence[Row] = ()
+    system: Sequence[Row] = ()
+    tallies: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +90,9 @@ class Closings:
             (_MONTH, {**month, "if_user_id": user_id, "if_period_start": period_start}),
             *_rows("unbilled", UnbilledCall, entries.unbilled, behind="month"),
             *_rows("ledger", UsageEvent, entries.ledger, behind="month"),
-            *_rows("day", UsageDaily, summed(entries.daily), behind="month", key=DAILY_KEY, adds_up=True),
+            *_rows("day", UsageDaily, entries.daily, behind="month", key=DAILY_KEY, adds_up=True),
+            *_rows("calendar", UsageMonthly, entries.monthly, behind="month", key=MONTH_KEY, adds_up=True),
+            *_rows("fact", AnswerFact, entries.facts, behind="month"),
             (
                 Update(name="message", model=Message, columns=tuple(end.values), behind="month"),
                 {**end.values, "if_user_id": user_id, "if_id": end.message_id},
@@ -91,6 +102,9 @@ class Closings:
         if end.request_key is not None:
             kept = {"reply": end.reply, "if_user_id": user_id, "if_key": end.request_key}
             steps.append((_KEPT, kept | {"if_message_id": end.message_id}))
+        # What others write to as well comes last, in the order of its keys: it is held shortly, and never in a ring.
+        steps += _rows("system", SystemUsage, entries.system, behind="month", key=SYSTEM_KEY, adds_up=True)
+        steps += _rows("tally", AnswerTally, entries.tallies, behind="month", key=TALLY_KEY, adds_up=True)
         return "lease" in await Chain(self._connection).send(steps)
 
 
@@ -109,15 +123,6 @@ _KEPT = Update(
     behind="month",
     key=("user_id", "key", "message_id"),
 )
-
-
-def summed(rows: Iterable[Row]) -> list[Row]:
-    """One row for each line of a day: one statement may not add to the same row twice."""
-    sums: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        line = sums.setdefault(tuple(row[name] for name in DAILY_KEY), dict.fromkeys(row, 0))
-        line.update({name: value if name in DAILY_KEY else line[name] + value for name, value in row.items()})
-    return list(sums.values())
 
 
 def _rows(name: str, model: type[Base], rows: Sequence[Row], **options: Any) -> Iterable[Step]:

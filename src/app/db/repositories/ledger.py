@@ -10,34 +10,22 @@ from uuid import UUID
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import MonthlyUsageQuota, UsageDaily, UsageEvent
-from app.domain.ledger import DayKey, LedgerLine, MonthKey
+from app.db.models import MonthlyUsageQuota, UsageDaily, UsageEvent, UsageMonthly
+from app.domain.ledger import DAILY_KEY, MONTH_KEY, USAGE, CalendarKey, DayKey, LedgerLine, MonthKey, Projection
 
 _LINE_COLUMNS = [getattr(UsageEvent, each.name) for each in fields(LedgerLine)]
 _MONTH_COLUMNS = ("messages_used", "tokens_used", "images_used", "cost_usd", "cache_savings_usd")
-_DAY_KEY = ("user_id", "day", "model", "plan", "kind")
-_DAY_COLUMNS = (
-    "requests",
-    "messages",
-    "images",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens_read",
-    "cached_tokens_write",
-    "cost_usd",
-    "cache_discount_usd",
-)
 
 
 class Ledger:
-    """Reads ``usage_events``; reads and rewrites ``monthly_usage_quotas`` and ``usage_daily``."""
+    """Reads ``usage_events``; reads and rewrites ``monthly_usage_quotas`` and an account's sums."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def list_users(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
         """Accounts that have lines or sums, in the order of their ids."""
-        tables = (UsageEvent.user_id, UsageDaily.user_id, MonthlyUsageQuota.user_id)
+        tables = (UsageEvent.user_id, UsageDaily.user_id, UsageMonthly.user_id, MonthlyUsageQuota.user_id)
         found: set[UUID] = set()
         for column in tables:
             query = select(column).distinct().order_by(column).limit(limit)
@@ -67,9 +55,15 @@ class Ledger:
         """The stored daily sums of one account."""
         rows = await self._session.scalars(select(UsageDaily).where(UsageDaily.user_id == user_id))
         return {
-            (row.user_id, row.day, row.model, row.plan.value, row.kind): {
-                name: getattr(row, name) for name in _DAY_COLUMNS
-            }
+            (row.user_id, row.day, row.model, row.plan.value, row.kind): {name: getattr(row, name) for name in USAGE}
+            for row in rows
+        }
+
+    async def get_calendar(self, user_id: UUID) -> dict[CalendarKey, dict[str, Any]]:
+        """The stored sums of one account's calendar months."""
+        rows = await self._session.scalars(select(UsageMonthly).where(UsageMonthly.user_id == user_id))
+        return {
+            (row.user_id, row.month, row.plan.value): {name: getattr(row, name) for name in ("active_days", *USAGE)}
             for row in rows
         }
 
@@ -83,9 +77,14 @@ class Ledger:
             .execution_options(synchronize_session=False)
         )
 
-    async def rewrite_days(self, user_id: UUID, days: Mapping[DayKey, Mapping[str, Any]]) -> None:
-        """Replace all daily sums of one account."""
-        await self._session.execute(delete(UsageDaily).where(UsageDaily.user_id == user_id))
-        rows = [dict(zip(_DAY_KEY, key, strict=True)) | dict(sums) for key, sums in days.items()]
-        if rows:
-            await self._session.execute(insert(UsageDaily), rows)
+    async def rewrite_sums(self, user_id: UUID, projection: Projection) -> None:
+        """Replace all daily and monthly sums of one account."""
+        sums: tuple[tuple[type[Any], tuple[str, ...], Mapping[Any, Mapping[str, Any]]], ...] = (
+            (UsageDaily, DAILY_KEY, projection.days),
+            (UsageMonthly, MONTH_KEY, projection.calendar),
+        )
+        for table, key, found in sums:
+            await self._session.execute(delete(table).where(table.user_id == user_id))
+            rows = [dict(zip(key, each, strict=True)) | dict(amounts) for each, amounts in found.items()]
+            if rows:
+                await self._session.execute(insert(table), rows)

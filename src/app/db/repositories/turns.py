@@ -7,14 +7,25 @@ from uuid import UUID
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import Message, MessageAttempt, UsageDaily, UsageEvent
+from app.db.models import (
+    AnswerFact,
+    AnswerTally,
+    Message,
+    MessageAttempt,
+    SystemUsage,
+    UnbilledCall,
+    UsageDaily,
+    UsageEvent,
+    UsageMonthly,
+)
+from app.db.repositories.closings import Entries
 from app.db.repositories.dialect import insert_or
-
-_DAILY_KEY = ("user_id", "day", "model", "plan", "kind")
+from app.domain.ledger import BITS, DAILY_KEY, MONTH_KEY
+from app.domain.rollups import SYSTEM_KEY, TALLY_KEY
 
 
 class Turns:
-    """Writes what became of ``messages``, ``message_attempts``, ``usage_events`` and ``usage_daily``."""
+    """Writes what became of ``messages``, ``message_attempts``, the ledger, and the sums of it."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -59,16 +70,31 @@ class Turns:
         """Insert the upstream calls of a turn."""
         await self._session.execute(insert(MessageAttempt).values([dict(row) for row in rows]))
 
-    async def add_usage_event(self, row: Mapping[str, Any]) -> None:
-        """Append one line to the ledger."""
-        await self._session.execute(insert(UsageEvent).values(**row))
+    async def add_to_books(self, entries: Entries) -> None:
+        """Append to the ledger and add to the sums; the house's come last, since others wait for them."""
+        for row in entries.ledger:
+            await self._session.execute(insert(UsageEvent).values(**row))
+        for row in entries.unbilled:
+            await self._session.execute(insert(UnbilledCall).values(**row))
+        for row in entries.facts:
+            await self._session.execute(insert(AnswerFact).values(**row))
+        for table, key, rows in (
+            (UsageDaily, DAILY_KEY, entries.daily),
+            (UsageMonthly, MONTH_KEY, entries.monthly),
+            (SystemUsage, SYSTEM_KEY, entries.system),
+            (AnswerTally, TALLY_KEY, entries.tallies),
+        ):
+            for row in rows:
+                await self._add_up(table, key, row)
 
-    async def add_to_daily(self, row: Mapping[str, Any]) -> None:
-        """Add one line's amounts to its day."""
-        statement = insert_or(self._session, UsageDaily).values(**row)
+    async def _add_up(self, table: type[Any], key: tuple[str, ...], row: Mapping[str, Any]) -> None:
+        statement = insert_or(self._session, table).values(**row)
+        columns = table.__table__.c
         sums = {
-            name: getattr(UsageDaily, name) + getattr(statement.excluded, name)
+            name: columns[name].bitwise_or(statement.excluded[name])
+            if name in BITS
+            else columns[name] + statement.excluded[name]
             for name in row
-            if name not in _DAILY_KEY
+            if name not in key
         }
-        await self._session.execute(statement.on_conflict_do_update(index_elements=list(_DAILY_KEY), set_=sums))
+        await self._session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=sums))
