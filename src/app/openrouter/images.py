@@ -107,8 +107,9 @@ def decode_picture(text: str, *, most_bytes: int) -> bytes | None:
             return None
     if len(text) > most_bytes * 4 // 3 + 8:
         return None
+    text = "".join(text.split())
     try:
-        found = b64decode("".join(text.split()) + "=" * (-len(text) % 4), validate=True)
+        found = b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
     return found if 0 < len(found) <= most_bytes else None
