@@ -87,7 +87,7 @@ async def test_it_is_refused_soon_and_leaves_nothing(app: ServedApp, join_app: J
 
     answer = await person.http.post(ATTACHMENTS, files={"file": (name, content)})
 
-    assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
+    assert (answer.status_code, answer.json().get("error")) == (status, code), answer.text
     assert time.monotonic() - started < 10
     assert set((await count_kept(app, person)).values()) == {0}
     assert list(app.services.settings.upload_folder.iterdir()) == []
@@ -170,7 +170,11 @@ async def test_what_is_too_long_is_broken_off_before_its_end(app: ServedApp, per
         ATTACHMENTS, content=endless(), headers={"Content-Type": "multipart/form-data; boundary=edge"}
     )
 
-    assert (answer.status_code, answer.json()["error"], answer.json()["limit"]) == (413, "file_too_large", 5_000_000)
+    assert (answer.status_code, answer.json().get("error"), answer.json()["limit"]) == (
+        413,
+        "file_too_large",
+        5_000_000,
+    )
     assert answer.json()["available_in"] == "premium"
     assert set((await count_kept(app, person)).values()) == {0}
 
@@ -182,5 +186,5 @@ async def test_a_file_that_takes_too_long_to_read_is_killed(serve_app: Serve, jo
 
     answer = await person.http.post(ATTACHMENTS, files={"file": ("a.png", TINY_PNG)})
 
-    assert (answer.status_code, answer.json()["error"]) == (422, "file_too_complex")
+    assert (answer.status_code, answer.json().get("error")) == (422, "file_too_complex")
     assert set((await count_kept(app, person)).values()) == {0}

@@ -125,7 +125,7 @@ async def test_older_messages_make_room_in_a_small_context(person: Person, openr
 async def test_a_question_longer_than_the_plans_context_is_refused_in_words(person: Person) -> None:
     answer = await person.chat(await person.begin(), "word " * 6_000)
 
-    assert (answer.status_code, answer.json()["error"]) == (400, "context_too_long")
+    assert (answer.status_code, answer.json().get("error")) == (400, "context_too_long")
     assert "4,000 tokens" in answer.json()["detail"]
 
 
@@ -135,7 +135,7 @@ async def test_a_preset_too_long_for_the_plan_is_named_as_what_is_too_long(app: 
     preset_id = (await free.http.post("/api/v1/presets", json=preset)).json()["id"]
     answer = await free.chat(await free.begin(), "Peace?", preset_id=preset_id)
 
-    assert (answer.status_code, answer.json()["error"]) == (400, "context_too_long")
+    assert (answer.status_code, answer.json().get("error")) == (400, "context_too_long")
     assert answer.json()["detail"].startswith("The system prompt of this preset is too long")
 
 

@@ -249,7 +249,7 @@ class TestRunningAnswers:
             if answer.status_code == 200:
                 return 200, ""
             await answer.aread()
-            return answer.status_code, answer.json()["error"]
+            return answer.status_code, answer.json().get("error")
 
     async def test_only_so_many_run_at_once_however_they_come(
         self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess, shared: dict[str, Any]

@@ -108,7 +108,7 @@ class TestCancel:
     async def test_free_has_nothing_to_cancel(self, person: Person) -> None:
         answer = await cancel(person)
 
-        assert (answer.status_code, answer.json()["error"]) == (409, "nothing_to_cancel")
+        assert (answer.status_code, answer.json().get("error")) == (409, "nothing_to_cancel")
 
     @pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "a\x00b", 7])
     async def test_a_reason_that_is_none_is_named(self, premium: Person, reason: Any) -> None:
@@ -146,7 +146,7 @@ class TestResume:
     async def test_free_with_nothing_pending_has_nothing_to_resume(self, person: Person) -> None:
         answer = await resume(person)
 
-        assert (answer.status_code, answer.json()["error"]) == (409, "nothing_to_resume")
+        assert (answer.status_code, answer.json().get("error")) == (409, "nothing_to_resume")
 
 
 class TestChange:
@@ -185,7 +185,7 @@ class TestChange:
     async def test_ones_own_plan_is_no_change(self, premium: Person, ask: Any) -> None:
         answer = await ask(premium, "premium")
 
-        assert (answer.status_code, answer.json()["error"]) == (409, "already_on_plan")
+        assert (answer.status_code, answer.json().get("error")) == (409, "already_on_plan")
 
     @pytest.mark.parametrize("ask", [change, preview])
     @pytest.mark.parametrize("plan", ["gold", "", None, 1, "Premium"])

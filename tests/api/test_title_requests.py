@@ -92,7 +92,7 @@ async def test_a_key_stands_for_one_request_whatever_it_asks(person: Person, ope
     )
 
     for answer in (await make_title(person, other), chat):
-        assert (answer.status_code, answer.json()["error"]) == (409, "idempotency_key_reused")
+        assert (answer.status_code, answer.json().get("error")) == (409, "idempotency_key_reused")
     assert titles_asked(openrouter) == 1
 
 

@@ -92,7 +92,7 @@ async def test_a_whole_answer_that_does_not_fit_is_refused_in_the_usual_shape(
     openrouter.configure(first_token_delay=30)
     response, _ = await stop_in_mid_answer(scene, openrouter, grace=1, stream=False)
 
-    assert (response.status_code, response.json()["error"]) == (503, "service_unavailable")
+    assert (response.status_code, response.json().get("error")) == (503, "service_unavailable")
 
 
 @pytest.fixture
