@@ -19,7 +19,10 @@ HOUSE_KINDS = frozenset({LOST_ATTEMPT, KEEP_ALIVE})
 PDF_OCR = "pdf_ocr"
 """What recognising the pages of documents cost beside the model: a part of one call's bill, in a line of its own."""
 
-FEE_KINDS = frozenset({PDF_OCR})
+WEB_SEARCH = "web_search"
+"""What searching the web cost beside the model; ``searches`` of the line says how often it was done."""
+
+FEE_KINDS = frozenset({PDF_OCR, WEB_SEARCH})
 """Lines for services that ran within a call which has a line itself: no requests of their own."""
 
 IMAGE = "image"

@@ -37,7 +37,7 @@ def account_for(
     """The account of one call that used `usage` for a prompt of these blocks, marked at these points."""
     if usage is None or prices is None or (usage.cached_tokens is None and usage.cache_write_tokens is None):
         return CacheAccount()
-    charged = usage.upstream_inference_cost if usage.is_byok else usage.cost
+    charged = usage.upstream_inference_cost if usage.is_byok else _for_tokens(usage)
     if charged == 0:
         return CacheAccount(Decimal(0))  # where nothing is paid nothing is saved
     writes_are_told = usage.cache_write_tokens is not None or not points
@@ -49,6 +49,11 @@ def account_for(
     )
 
 
+def _for_tokens(usage: Usage) -> Decimal | None:
+    """What was charged for tokens alone."""
+    return None if usage.cost is None else usage.cost - (usage.search_cost or Decimal(0))
+
+
 def account_for_record(
     usage: Usage, told: Decimal | None, prices: PriceList | None, lifetimes: Iterable[str]
 ) -> tuple[Usage, Decimal | None]:
@@ -57,7 +62,7 @@ def account_for_record(
     `told` is the record's own discount, and counts before anything reckoned. `lifetimes` are those of the prompt's
     marks. Unknown stays None.
     """
-    if usage.cost == 0 and not usage.is_byok:
+    if _for_tokens(usage) == 0 and not usage.is_byok:
         return usage, Decimal(0) if told is None else told  # where nothing is paid nothing is saved
     if prices is None or usage.is_byok:
         return usage, told

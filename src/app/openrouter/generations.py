@@ -23,6 +23,9 @@ class GenerationRecord:
     finish_reason: str | None = None
     native_finish_reason: str | None = None
     cancelled: bool | None = None
+    search_engine: str | None = None
+    """Who searched the web, where anybody did."""
+    search_results: int | None = None
     latency_seconds: float | None = None
     """To the first token."""
     generation_seconds: float | None = None
@@ -43,6 +46,8 @@ def read_generation(data: Any) -> GenerationRecord | None:
         finish_reason=as_text(record.get("finish_reason")),
         native_finish_reason=as_text(record.get("native_finish_reason")),
         cancelled=as_flag(record.get("cancelled")),
+        search_engine=as_text(record.get("web_search_engine")),
+        search_results=as_count(record.get("num_search_results")),
         latency_seconds=_seconds(record.get("latency")),
         generation_seconds=_seconds(record.get("generation_time")),
     )

@@ -140,9 +140,9 @@ def written_by_bill(prices: PriceList, usage: Usage, *, long: bool) -> int | Non
 
 
 def _unexplained(prices: PriceList, usage: Usage) -> Decimal | None:
-    """What was billed beyond the estimate."""
+    """What was billed beyond the estimate, and is not for searches."""
     estimate = estimate_cost(prices, usage)
-    return None if estimate is None or usage.cost is None else usage.cost - estimate
+    return None if estimate is None or usage.cost is None else usage.cost - (usage.search_cost or ZERO) - estimate
 
 
 def _whole_tokens(missing: Decimal | None, per_token: Decimal, *, most: int) -> int | None:

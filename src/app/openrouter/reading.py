@@ -68,6 +68,7 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         return None
     prompt = as_map(usage.get("prompt_tokens_details"))
     completion = as_map(usage.get("completion_tokens_details"))
+    searching = as_map(usage.get("server_tool_use_details")) or as_map(usage.get("server_tool_use"))
     cached, written = as_count(prompt.get("cached_tokens")), as_count(prompt.get("cache_write_tokens"))
     return Usage(
         prompt_tokens=_at_least(as_count(usage.get("prompt_tokens")), (cached or 0) + (written or 0)),
@@ -81,6 +82,8 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         cost=as_charge(usage.get("cost")),
         upstream_inference_cost=as_charge(as_map(usage.get("cost_details")).get("upstream_inference_cost")),
         is_byok=as_flag(usage.get("is_byok")),
+        searches=as_count(searching.get("web_search_requests")),
+        search_cost=as_charge(as_map(usage.get("cost_details")).get("server_tool_cost")),
     )
 
 

@@ -131,6 +131,10 @@ class Usage:
     """USD charged to the account: what counts. Under BYOK it is 0 and the host bills `upstream_inference_cost`."""
     upstream_inference_cost: Decimal | None = None
     is_byok: bool | None = None
+    searches: int | None = None
+    """How often the web was searched."""
+    search_cost: Decimal | None = None
+    """USD for that, a part of `cost`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Searching the web by OpenRouter's server tool: how it is asked for, and what a search costs by the price list."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from app.openrouter.pricing import Prices
+from app.openrouter.generations import GenerationRecord
+from app.openrouter.pricing import PriceList, Prices
 from app.openrouter.tokens import estimate_tokens
+from app.openrouter.types import Usage
 
 SERVER_TOOL = "openrouter:web_search"
 
@@ -77,3 +79,31 @@ class WebSearch:
 def is_server_tool(tool: Mapping[str, Any]) -> bool:
     """Whether OpenRouter runs the tool itself. On such a tool it reads no mark."""
     return str(tool.get("type", "")).startswith("openrouter:")
+
+
+def with_search_cost(usage: Usage, prices: Prices, search: WebSearch | None) -> Usage:
+    """The usage with what its searches cost: as it was told, else by the price list; never more than was billed."""
+    if usage.cost is None or not (usage.searches or usage.search_cost):
+        return replace(usage, search_cost=None)
+    cost = usage.search_cost
+    if cost is None:
+        cost = (usage.searches or 0) * (search or WebSearch()).price(prices)
+    return replace(usage, searches=usage.searches or 1, search_cost=min(cost, usage.cost))
+
+
+def searched_by_record(record: GenerationRecord, prices: PriceList, explains: Callable[[Usage], bool]) -> Usage:
+    """The usage of a billing record, which names who searched but not how often: as often as explains its bill.
+
+    `explains`: whether a bill with so much of it for searches adds up. Where none does, it is taken for one search.
+    """
+    usage, engine = record.usage, record.search_engine
+    if engine is None or usage.cost is None:
+        return usage
+    guesses = [_guess(usage, record.search_results or 0, engine, prices.base, number) for number in range(1, 11)]
+    return next((each for each in guesses if explains(each)), guesses[0])
+
+
+def _guess(usage: Usage, results: int, engine: str, prices: Prices, searches: int) -> Usage:
+    asked: Engine = "parallel" if engine == "parallel" else "exa" if engine == "exa" else "native"
+    one = WebSearch(engine=asked, max_results=results // searches).price(prices)
+    return replace(usage, searches=searches, search_cost=min(searches * one, usage.cost or one))

@@ -137,6 +137,8 @@ class ChatReply(ChatEvent, frozen=True, kw_only=True):
     cache: CacheReport | None = None
     total_cost_usd: Decimal | None
     pdf_ocr_cost_usd: Decimal | None = None
+    web_search_requests: int | None = None
+    web_search_cost_usd: Decimal | None = None
     """A part of the total, where pages of documents were recognised."""
     audio_tokens: int | None = None
     reasoning_tokens: int | None
@@ -355,6 +357,8 @@ def reply(turn: Turn, result: ChatResult) -> ChatReply:
         cache=_cache_report(result.caching[-1].verdict, result.cache_breakpoint_count),
         total_cost_usd=_plain(result.total_cost_usd),
         pdf_ocr_cost_usd=_plain(result.pdf_ocr_cost_usd),
+        web_search_requests=usage.searches,
+        web_search_cost_usd=_plain(usage.search_cost),
         audio_tokens=usage.audio_tokens,
         reasoning_tokens=usage.reasoning_tokens,
         finish_reason=result.finish_reason,
@@ -455,6 +459,8 @@ def stored_reply(kind: type[AnyReply], message: Message, **more: Any) -> AnyRepl
         ),
         total_cost_usd=_plain(message.total_cost_usd),
         pdf_ocr_cost_usd=_plain(message.pdf_ocr_cost_usd),
+        web_search_requests=message.web_search_requests,
+        web_search_cost_usd=_plain(message.web_search_cost_usd),
         audio_tokens=message.audio_tokens,
         reasoning_tokens=message.reasoning_tokens,
         finish_reason=message.finish_reason,

@@ -10,7 +10,7 @@ from app.core.ids import new_id
 from app.core.text import storable
 from app.db.repositories.branches import PastMessage
 from app.domain.context_window import Room
-from app.domain.ledger import PDF_OCR
+from app.domain.ledger import PDF_OCR, WEB_SEARCH
 from app.domain.links import Link
 from app.domain.prompting import Document
 from app.domain.rollups import AnswerFacts
@@ -170,6 +170,8 @@ def completed_values(turn: Turn, result: ChatResult, now: datetime) -> dict[str,
         "total_tokens": usage.total_tokens,
         "total_cost_usd": result.total_cost_usd,
         "pdf_ocr_cost_usd": result.pdf_ocr_cost_usd,
+        "web_search_requests": usage.searches,
+        "web_search_cost_usd": usage.search_cost,
         "is_provisional": result.total_cost_usd is None and attempt.generation_id is not None,
         "cached_tokens_read": usage.cached_tokens,
         "cached_tokens_write": usage.cache_write_tokens,
@@ -257,24 +259,16 @@ def answered_call(row: Mapping[str, Any], account: CacheAccount) -> BilledCall:
 
 def service_fees(result: ChatResult, answered: BilledCall) -> tuple[BilledCall, Sequence[BilledCall]]:
     """The call without what ran beside the model, and a line for that: together they are what was billed."""
-    fee = result.pdf_ocr_cost_usd
-    if not fee or answered.cost_usd is None:
+    if answered.cost_usd is None:
         return answered, ()
-    line = BilledCall(
-        attempt_id=answered.attempt_id,
-        kind=PDF_OCR,
-        message_id=answered.message_id,
-        model=answered.model,
-        provider=answered.provider,
-        generation_id=answered.generation_id,
-        prompt_tokens=0,
-        completion_tokens=0,
-        cached_tokens_read=0,
-        cached_tokens_write=0,
-        cost_usd=fee,
-        cache_discount_usd=None,
-    )
-    return replace(answered, cost_usd=answered.cost_usd - fee), (line,)
+    fees = []
+    if result.pdf_ocr_cost_usd:
+        answered, line = answered.with_fee(PDF_OCR, result.pdf_ocr_cost_usd)
+        fees.append(line)
+    if result.usage.search_cost is not None:
+        answered, line = answered.with_fee(WEB_SEARCH, result.usage.search_cost, searches=result.usage.searches or 0)
+        fees.append(line)
+    return answered, fees
 
 
 def lost_calls(rows: Sequence[Mapping[str, Any]]) -> list[BilledCall]:

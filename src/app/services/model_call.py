@@ -18,12 +18,13 @@ from app.openrouter.cache_verdicts import CacheVerdict, JudgedCall, judge
 from app.openrouter.catalog import Catalog
 from app.openrouter.errors import ContextLengthExceeded, Moderated, OpenRouterError
 from app.openrouter.parsed_files import Reading, match_files, text_of
+from app.openrouter.pricing import Prices
 from app.openrouter.prompt_cache import CacheTicket
 from app.openrouter.route_run import RouteEvent, RouteRun
 from app.openrouter.routing import RoutePlan
 from app.openrouter.structured_output import Outcome, read_answer
 from app.openrouter.types import ChatRequest, Completion, CompletionFinished, Usage
-from app.openrouter.web_search import WebSearch
+from app.openrouter.web_search import WebSearch, with_search_cost
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +50,7 @@ def sane_usage(usage: Usage) -> Usage:
         cache_write_tokens=written,
         reasoning_tokens=_plausible(usage.reasoning_tokens),
         audio_tokens=_plausible(usage.audio_tokens),
+        searches=_plausible(usage.searches),
         cost=cost,
     )
     if sane != usage:
@@ -224,8 +226,13 @@ class ModelCall:
         """What caching did in each of the attempts."""
         return tuple(self._caching(each) for each in self.attempts)
 
+    def _usage(self, usage: Usage, model: str) -> Usage:
+        """As it can be booked, with what its searches cost."""
+        profile = self._catalog.get(model)
+        return with_search_cost(sane_usage(usage), profile.prices.base if profile else Prices(), self._planned.search)
+
     def _caching(self, attempt: Attempt) -> AttemptCaching:
-        usage = sane_usage(attempt.usage) if attempt.usage else None
+        usage = self._usage(attempt.usage, attempt.model) if attempt.usage else None
         profile, cache = self._catalog.get(attempt.model), self._planned.cache
         answered = attempt.error is None or usage is not None or attempt.first_token_seconds is not None
         return AttemptCaching(
@@ -304,8 +311,8 @@ class ModelCall:
 
     def _result(self, completion: Completion) -> ChatResult:
         planned = self._planned
-        usage = sane_usage(completion.usage or Usage())
         model = completion.model or planned.route.requested
+        usage = self._usage(completion.usage or Usage(), model)
         self._learn(planned, model, usage)
         caching = self.caching
         self.result = ChatResult(

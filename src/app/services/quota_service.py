@@ -79,6 +79,7 @@ class BilledCall:
     """The price list does not explain the bill: OpenRouter's record says what caching saved, when it is there."""
     messages: int = 0
     images: int = 0
+    searches: int = 0
 
     @property
     def tokens(self) -> int:
@@ -95,6 +96,24 @@ class BilledCall:
         """What it and the services within it add to the month."""
         used = self.used
         return replace(used, cost_usd=used.cost_usd + sum((each.cost_usd or Decimal(0) for each in fees), Decimal(0)))
+
+    def with_fee(self, kind: str, fee: Decimal, *, searches: int = 0) -> tuple["BilledCall", "BilledCall"]:
+        """The call without what a service within it cost, and a line for that: together they are what was billed."""
+        line = replace(
+            self,
+            kind=kind,
+            prompt_tokens=0,
+            completion_tokens=0,
+            cached_tokens_read=0,
+            cached_tokens_write=0,
+            cost_usd=fee,
+            cache_discount_usd=None,
+            discount_is_provisional=False,
+            messages=0,
+            images=0,
+            searches=searches,
+        )
+        return replace(self, cost_usd=(self.cost_usd or Decimal(0)) - fee), line
 
     @property
     def savings_usd(self) -> Decimal:
@@ -376,6 +395,7 @@ def _ledger_row(user_id: UUID, plan: PlanTier, period: Period, call: BilledCall,
         "created_at": now,
         "cost_usd": call.cost_usd,
         "cache_discount_usd": call.settled_discount_usd,
+        "searches": call.searches,
     }
 
 

@@ -1,7 +1,8 @@
 """What ended without a bill: leases of dead processes are swept, missing bills are asked for, each is charged once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import QuotaLease, UnbilledCall
 from app.db.unit_of_work import UnitOfWork
-from app.domain.ledger import HOUSE_KINDS, IMAGE, LATE_BILL, LATE_DISCOUNT
+from app.domain.ledger import HOUSE_KINDS, IMAGE, LATE_BILL, LATE_DISCOUNT, WEB_SEARCH
 from app.domain.periods import Period
 from app.domain.quotas import Amounts
 from app.openrouter.cache_accounts import account_for_record
@@ -23,7 +24,9 @@ from app.openrouter.cache_prints import decode
 from app.openrouter.cache_verdicts import CacheOutcome
 from app.openrouter.errors import GenerationNotFound, OpenRouterError
 from app.openrouter.generations import GenerationRecord
+from app.openrouter.pricing import PriceList
 from app.openrouter.types import Usage
+from app.openrouter.web_search import searched_by_record
 from app.services.chat_events import MessageInterrupted
 from app.services.model_call import MOST_USD, sane_usage
 from app.services.openrouter_service import NotConfigured, OpenRouterService, openrouter_service
@@ -163,11 +166,10 @@ class ReconciliationService:
             return
         profile = self._openrouter.catalog.get(record.model or call.model)
         left = decode(await uow.bills.get_cache_prefix(call))
+        prices = profile.prices if profile else None
+        lifetimes = [mark.ttl for mark in left.printed.marks] if left else []
         usage, discount = account_for_record(
-            sane_usage(record.usage),
-            record.cache_discount,
-            profile.prices if profile else None,
-            lifetimes=[mark.ttl for mark in left.printed.marks] if left else [],
+            _with_searches(record, prices or PriceList(), lifetimes), record.cache_discount, prices, lifetimes
         )
         late = _late_bill(call, record, usage, discount if discount is not None else call.cache_discount_usd)
         await self._settle(uow, call, late, usage)
@@ -175,11 +177,15 @@ class ReconciliationService:
     async def _settle(self, uow: UnitOfWork, call: UnbilledCall, late: BilledCall, usage: Usage | None = None) -> None:
         """Enter the late line, count it against the month unless the house pays, and complete what it is about."""
         period = Period(call.period_start, call.period_end)
+        fees: list[BilledCall] = []
         if call.kind not in HOUSE_KINDS:  # the month before the day, as everybody takes them
             used = Amounts(tokens=late.tokens, cost_usd=late.cost_usd or Decimal(0))
+            if usage and usage.search_cost is not None:
+                late, *fees = late.with_fee(WEB_SEARCH, usage.search_cost, searches=usage.searches or 0)
             savings = late.cache_discount_usd or Decimal(0)
             await uow.quotas.charge(call.user_id, call.period_start, used, cache_savings_usd=savings)
-        await self._quotas.record(uow, call.user_id, call.plan, period, late, now=self._clock())
+        for line in (late, *fees):
+            await self._quotas.record(uow, call.user_id, call.plan, period, line, now=self._clock())
         numbers = _late_numbers(call, usage) if usage else {}
         certain = _certain(numbers, late)
         cost = {"cost_usd": usage.cost} if usage else {}
@@ -187,7 +193,7 @@ class ReconciliationService:
         if call.kind == IMAGE and usage is not None and usage.cost is not None:
             await uow.images.complete_cost(call.user_id, call.generation_id, usage.cost)
         if call.kind not in HOUSE_KINDS and call.message_id is not None:
-            whole = {"total_tokens": usage.total_tokens, "total_cost_usd": usage.cost} if usage else {}
+            whole = _late_totals(usage) if usage else {}
             await uow.bills.complete_message(call.user_id, call.message_id, numbers | whole, certain)
         elif call.message_id is not None:
             await uow.bills.settle_unanswered(call.user_id, call.message_id)
@@ -213,6 +219,29 @@ def _late_numbers(call: UnbilledCall, usage: Usage) -> dict[str, Any]:
     if call.prompt_tokens not in (0, usage.prompt_tokens):  # parts of another whole
         return numbers
     return numbers | {"cached_tokens_read": usage.cached_tokens, "cached_tokens_write": usage.cache_write_tokens}
+
+
+def _late_totals(usage: Usage) -> dict[str, Any]:
+    return {
+        "total_tokens": usage.total_tokens,
+        "total_cost_usd": usage.cost,
+        "web_search_requests": usage.searches,
+        "web_search_cost_usd": usage.search_cost,
+    }
+
+
+def _with_searches(record: GenerationRecord, prices: PriceList, lifetimes: Sequence[str]) -> Usage:
+    """The usage of a record, with as many searches as explain its bill."""
+
+    def explains(usage: Usage) -> bool:
+        if usage.cost == usage.search_cost and (usage.is_byok or not usage.completion_tokens):
+            return True  # nothing but the searches was charged
+        explained, reckoned = account_for_record(usage, None, prices, lifetimes)
+        if explained.cache_write_tokens is None:
+            return False
+        return record.cache_discount is None or reckoned == record.cache_discount
+
+    return searched_by_record(replace(record, usage=sane_usage(record.usage)), prices, explains)
 
 
 def _certain(numbers: Mapping[str, Any], late: BilledCall) -> dict[str, Any]:

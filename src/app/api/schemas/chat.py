@@ -145,6 +145,8 @@ class ChatRead(BaseModel):
     cache: CacheRead | None
     total_cost_usd: Usd | None
     pdf_ocr_cost_usd: Usd | None
+    web_search_requests: int | None
+    web_search_cost_usd: Usd | None
     audio_tokens: int | None
     reasoning_tokens: int | None
     finish_reason: str | None

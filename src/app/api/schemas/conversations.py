@@ -91,6 +91,8 @@ class MessageRead(ReadModel):
     cache_detail: str | None
     total_cost_usd: Usd | None
     pdf_ocr_cost_usd: Usd | None
+    web_search_requests: int | None
+    web_search_cost_usd: Usd | None
     is_provisional: bool
     reasoning_tokens: int | None
     audio_tokens: int | None

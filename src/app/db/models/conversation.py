@@ -80,6 +80,9 @@ class Message(Base):
     is_provisional: Mapped[bool] = mapped_column(default=False)
     pdf_ocr_cost_usd: Mapped[Decimal | None]
     """What recognising the pages of documents cost: a part of ``total_cost_usd``."""
+    web_search_requests: Mapped[int | None]
+    web_search_cost_usd: Mapped[Decimal | None]
+    """Another part of it."""
 
     cached_tokens_read: Mapped[int | None]
     cached_tokens_write: Mapped[int | None]

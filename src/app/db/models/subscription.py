@@ -199,6 +199,7 @@ class UsageEvent(Base):
     created_at: Mapped[datetime]
     messages: Mapped[int]
     images: Mapped[int]
+    searches: Mapped[int] = mapped_column(server_default="0")
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
     cached_tokens_read: Mapped[int]
