@@ -1,7 +1,9 @@
 """Files that are not what they seem: refused with a code of their own, soon, and nothing of them is kept."""
 
+import asyncio
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,6 +12,7 @@ from sqlalchemy import func, select
 
 from app.db.models import Attachment, Blob, BlobChunk, UsageEvent
 from app.domain.plans import PlanTier
+from app.services.attachment_service import UPLOADS_AT_ONCE
 from tests.conftest import Join, Serve
 from tests.support import sounds
 from tests.support.accounts import Person
@@ -188,3 +191,37 @@ async def test_a_file_that_takes_too_long_to_read_is_killed(serve_app: Serve, jo
 
     assert (answer.status_code, answer.json().get("error")) == (422, "file_too_complex")
     assert set((await count_kept(app, person)).values()) == {0}
+
+
+async def test_an_account_sends_so_many_at_the_same_time_and_no_more(app: ServedApp, person: Person) -> None:
+    go_on = asyncio.Event()
+
+    async def slow() -> Any:
+        yield b'--edge\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + TINY_PNG
+        await go_on.wait()
+        yield b"\r\n--edge--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    on_their_way = [
+        asyncio.create_task(person.http.post(ATTACHMENTS, content=slow(), headers=headers))
+        for _ in range(UPLOADS_AT_ONCE)
+    ]
+    while app.services.attachments._uploading[person.user_id] < UPLOADS_AT_ONCE:  # noqa: ASYNC110  (of the server)
+        await asyncio.sleep(0.01)
+    refused = await person.http.post(ATTACHMENTS, files={"file": ("a.png", TINY_PNG)})
+    go_on.set()
+    answers = await asyncio.gather(*on_their_way)
+
+    assert (refused.status_code, refused.json()["error"]) == (429, "too_many_uploads")
+    assert [each.status_code for each in answers] == [201] * UPLOADS_AT_ONCE
+    assert (await person.http.post(ATTACHMENTS, files={"file": ("a.png", TINY_PNG)})).status_code == 201
+
+
+async def test_a_disk_that_takes_no_more_is_told(serve_app: Serve, join_app: Join, tmp_path: Path) -> None:
+    app = await serve_app()
+    person = await join_app(app)
+    (tmp_path / "uploads").write_bytes(b"where the folder should be")
+
+    answer = await person.http.post(ATTACHMENTS, files={"file": ("a.png", TINY_PNG)})
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "storage_unavailable")

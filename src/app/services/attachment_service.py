@@ -2,16 +2,19 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 from uuid import UUID
 
+import structlog
+
 from app.blobs.chunks import file_chunks
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
-from app.core.errors import AppError, InvalidField, QuotaExceeded, ServiceUnavailable
+from app.core.errors import AppError, InvalidField, QuotaExceeded, ServiceUnavailable, TooManyRequests
 from app.core.ids import new_id
 from app.db.database import Database, database
 from app.db.models import Attachment, Blob
@@ -33,15 +36,25 @@ from app.services.file_refusals import (
 from app.services.plan_gates import PlanGates, plan_gates
 from app.services.upload_reader import Arrival, take_in
 
+log = structlog.get_logger(__name__)
+
 _FEATURES = {
     Kind.PDF: (Feature.PDF_PROCESSING, "Sending PDFs"),
     Kind.AUDIO: (Feature.AUDIO_PROCESSING, "Sending audio"),
 }
 _TRIES = 3
+UPLOADS_AT_ONCE = 4
+"""How many files one account may be sending to one process: each takes room on the disk until it is whole."""
 
 
-class TooManyUploads(ServiceUnavailable):
+class ReadersAreBusy(ServiceUnavailable):
     """More files are being read than the server can; waiting helps."""
+
+    code = "readers_busy"
+
+
+class TooManyUploads(TooManyRequests):
+    """The account sends as many files at the same time as it may."""
 
     code = "too_many_uploads"
 
@@ -73,10 +86,25 @@ class AttachmentService:
         self._gates = gates
         self._make_inspector = inspector or (lambda: Inspector(settings().upload_folder))
         self._inspector: Inspector | None = None
+        self._uploading: Counter[UUID] = Counter()
         self._clock = clock
 
     async def upload(self, user_id: UUID, name: str, chunks: AsyncIterator[bytes]) -> Attachment:
         """Take in a file; raises what ``file_refusals`` holds, and what the plan's gates raise, as early as it can."""
+        if self._uploading[user_id] >= UPLOADS_AT_ONCE:
+            raise TooManyUploads(f"You may send {UPLOADS_AT_ONCE} files at the same time. Wait until one is there.")
+        self._uploading[user_id] += 1
+        try:
+            return await self._upload(user_id, name, chunks)
+        except OSError as error:
+            log.error("upload.not_written", kind=type(error).__name__)
+            raise StorageUnavailable("The file could not be written. Try again in a moment.") from error
+        finally:
+            self._uploading[user_id] -= 1
+            if not self._uploading[user_id]:
+                del self._uploading[user_id]
+
+    async def _upload(self, user_id: UUID, name: str, chunks: AsyncIterator[bytes]) -> Attachment:
         async with self._database.read_only() as uow:
             limits = (await uow.subscriptions.require_plan(user_id, now=self._clock())).limits
             kept = await uow.blobs.sum_stored(user_id)
@@ -140,7 +168,7 @@ class AttachmentService:
         try:
             return await self._inspector_now.inspect(file, told, most=most, copies=copies)
         except ReadersBusy:
-            raise TooManyUploads("Too many files are being read at the moment. Try again in a moment.") from None
+            raise ReadersAreBusy("Too many files are being read at the moment. Try again in a moment.") from None
         except Refused as refused:
             raise self._refusal(refused, told, limits, measure, most) from None
 

@@ -41,6 +41,7 @@ _FORM: dict[str, Any] = {
         413: {"model": ErrorBody, "description": "Too many bytes, pixels, pages or seconds"},
         415: {"model": ErrorBody, "description": "No type that is taken, or not what the name says"},
         422: {"model": ErrorBody, "description": "Empty, damaged, encrypted or two files in one"},
+        429: {"model": ErrorBody, "description": "Too many requests, or files at the same time"},
         503: {"model": ErrorBody, "description": "Switched off, busy, or the store cannot be reached"},
     },
 )
