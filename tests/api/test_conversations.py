@@ -71,7 +71,9 @@ def cursor_of(text: str) -> str:
 async def test_a_new_conversation_is_standard_and_has_no_title(person: Person) -> None:
     created = await create(person)
 
-    assert set(created) == {"id", "title", "mode", "created_at", "updated_at", "active_message_id"}
+    assert set(created) == {"id", "title", "mode", "created_at", "updated_at", "active_message_id"} | {
+        f"preset_{each}" for each in ("id", "version", "values")
+    }
     assert (created["title"], created["mode"]) == (None, "standard")
     assert created["created_at"] == created["updated_at"]
     assert created["created_at"].endswith("Z")

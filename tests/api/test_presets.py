@@ -36,7 +36,7 @@ async def duplicate(person: Person, preset: dict[str, Any]) -> httpx2.Response:
 
 
 async def slugs(person: Person) -> list[str]:
-    return [each["slug"] for each in (await person.http.get(PRESETS)).json()]
+    return [each["slug"] for each in (await person.http.get(PRESETS)).json()["items"]]
 
 
 async def test_a_preset_is_kept_as_documented(person: Person) -> None:
@@ -45,8 +45,10 @@ async def test_a_preset_is_kept_as_documented(person: Person) -> None:
     assert answer.status_code == 201
     body = answer.json()
     assert body.items() >= DOCUMENTED.items()
-    assert set(body) - set(DOCUMENTED) == {"id", "description", "origin_id", "created_at", "updated_at"}
-    assert (await person.http.get(PRESETS)).json() == [body]
+    assert (body["version"], body["stable_version"], body["address"]) == (1, None, "@me/creative-scholar")
+    assert (body["is_own"], body["is_read_only"]) == (True, False)
+    assert (await person.http.get(PRESETS)).json() == {"items": [body], "next_cursor": None}
+    assert (await person.http.get(f"{PRESETS}/{body['id']}")).json() == body
 
 
 async def test_only_name_slug_and_model_are_required(person: Person) -> None:
@@ -158,7 +160,7 @@ async def test_a_duplicate_is_a_private_copy_that_knows_its_origin(person: Perso
     source = (await create(person, is_public=True, description="For long evenings")).json()
     copy = (await duplicate(person, source)).json()
 
-    new = {"id", "slug", "is_public", "origin_id", "created_at", "updated_at"}
+    new = {"id", "slug", "address", "is_public", "origin_id", "created_at", "updated_at"}
     assert {name: copy[name] for name in copy.keys() - new} == {name: source[name] for name in source.keys() - new}
     assert (copy["slug"], copy["is_public"], copy["origin_id"]) == ("creative-scholar-copy", False, source["id"])
     assert copy["id"] != source["id"]

@@ -185,6 +185,7 @@ def test_the_tables_of_the_product_stand_under_their_names() -> None:
         "unbilled_calls",
         "idempotency_keys",
         "parsed_files",
+        "preset_versions",
         "generated_images",
         "model_presets",
     }

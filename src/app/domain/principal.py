@@ -20,6 +20,7 @@ class Principal:
     email: str
     role: Role
     full_name: str | None = None
+    handle: str | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -10,9 +10,10 @@ from uuid import UUID
 from app.core.text import storable
 
 WireMessage = dict[str, Any]
-PartKind = Literal["system", "rag", "history", "user"]
-"""What a part of a prompt is: `rag` are documents given with one question, `user` that question."""
-_OUR_TAGS = re.compile(r"<(?=\s*/?\s*(?:documents?|summary)\b)", re.IGNORECASE)
+PartKind = Literal["system", "rag", "history", "user", "volatile"]
+"""What a part of a prompt is: `rag` are documents given with one question, `user` that question, `volatile` what is
+told anew with each question."""
+_OUR_TAGS = re.compile(r"<(?=\s*/?\s*(?:documents?|summary|values)\b)", re.IGNORECASE)
 """Where a text would open or close a document or a summary: it must not speak outside its own."""
 
 
@@ -74,15 +75,19 @@ def build_messages(
     question: Sequence[WireMessage],
     documents: Sequence[Document] = (),
     summary: str = "",
+    values: str = "",
 ) -> list[WireMessage]:
     """System prompt, history, then the newest turn with its documents in front of the question.
 
-    Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached. A
-    summary stands right behind the system prompt, in front of the first question that goes along: it keeps its place.
+    Earlier turns come without their documents: those stand in a part of their own, behind all that can be cached. At
+    the very end stands ``values``, what a preset's variables stand for: no mark of a cache comes behind it. A summary
+    stands right behind the system prompt, in front of the first question that goes along: it keeps its place.
     """
     *before, newest = question
     if documents:
         newest = _with_text_before(newest, _quote(documents))
+    if values:
+        newest = {**newest, "content": [*_parts(newest), _text("\n\n" + values)]}
     turns = [*history, *before, newest]
     if summary:
         turns[0] = _with_text_before(turns[0], _remember(summary))
@@ -94,21 +99,27 @@ def kinds_of(
     question: Sequence[WireMessage],
     documents: Sequence[Document] = (),
     summary: str = "",
+    values: str = "",
 ) -> list[list[PartKind]]:
     """What each part of the messages of ``build_messages`` is."""
     turns: list[list[PartKind]] = [["history"] * _count_parts(each) for each in history]
     turns += [["user"] * _count_parts(each) for each in question]
     if documents:
         turns[-1] = ["rag", *turns[-1]]
+    if values:
+        turns[-1] = [*turns[-1], "volatile"]
     if summary:
         turns[0] = ["history", *turns[0]]
     return [["system"], *turns]
 
 
 def _with_text_before(message: WireMessage, text: str) -> WireMessage:
+    return {**message, "content": [_text(text + "\n\n"), *_parts(message)]}
+
+
+def _parts(message: WireMessage) -> list[Any]:
     content = message["content"]
-    parts = content if isinstance(content, list) else [_text(content)]
-    return {**message, "content": [_text(text + "\n\n"), *parts]}
+    return content if isinstance(content, list) else [_text(content)]
 
 
 def _count_parts(message: WireMessage) -> int:

@@ -10,9 +10,10 @@ from app.openrouter.media import raw_tokens
 from app.openrouter.tokens import TOKENS_PER_MESSAGE, estimate_tokens
 from app.openrouter.web_search import is_server_tool
 
-Kind = Literal["tools", "search", "system", "rag", "history", "user"]
+Kind = Literal["tools", "search", "system", "rag", "history", "user", "volatile"]
 """What a block is: `search` is a tool that OpenRouter runs, asked for with one question and not with the next; `rag`
-are documents given to answer from, `user` the newest turn, `history` what was said before."""
+are documents given to answer from, `user` the newest turn, `history` what was said before. `volatile` will surely not
+be there in the next prompt: it stands at the end, and no mark stands on it."""
 
 Place = tuple[int, int]
 """Message and part; tools have message -1."""
@@ -41,8 +42,9 @@ class PromptBlocks:
     """Identity of everything up to and including the block: the same in every process."""
     marks: dict[int, str] = field(default_factory=dict)
     """By block: the lifetime of a mark that the client set."""
-    empty: set[int] = field(default_factory=set)
-    """Blocks that bear no mark: vendors refuse one on nothing, and OpenRouter reads none on tools of its own."""
+    unmarkable: set[int] = field(default_factory=set)
+    """Blocks that bear no mark: vendors refuse one on nothing, OpenRouter reads none on tools of its own, and what is
+    volatile is not worth one."""
     turns: int = 0
     """How many messages of the person are in it."""
 
@@ -86,7 +88,7 @@ class BlockReader:
             count = estimate if tools_tokens is None else tools_tokens // len(tools)
             kind: Kind = "search" if is_server_tool(tool) else "tools"
             if kind == "search":
-                blocks.empty.add(len(blocks))
+                blocks.unmarkable.add(len(blocks))
             blocks.add(identity, count, kind, kind, (-1, index), tool.get("cache_control"))
         newest = _newest_question(messages)
         for at in _system_first(messages):
@@ -101,12 +103,13 @@ class BlockReader:
             for number, part in enumerate(parts):
                 said = (content or "") if parts is _WHOLE else part.get("text")
                 identity, estimate = self._measure_part(part, said)
-                if said == "":
-                    blocks.empty.add(len(blocks))
+                kind = usual if kinds is None else kinds[at][number]
+                if said == "" or kind == "volatile":
+                    blocks.unmarkable.add(len(blocks))
                 blocks.add(
                     identity + head,
                     estimate + framing if tokens is None else tokens[at][number],
-                    usual if kinds is None else kinds[at][number],
+                    kind,
                     role,
                     (at, number),
                     part.get("cache_control"),

@@ -65,7 +65,8 @@ class Worth:
                 values[at] = shared
                 continue
             if blocks.prefixes[at] not in old:
-                survives *= memory.survival.chance(survival_key(blocks, at))
+                is_volatile = blocks.kinds[at] == "volatile"
+                survives *= 0.0 if is_volatile else memory.survival.chance(survival_key(blocks, at))
                 value = tuple([survives * cost for cost in turn])
             values[at] = value
         if first >= head:  # nothing shorter can be cached: the head shares the fate of what makes it long enough

@@ -174,8 +174,8 @@ class CachePlanner:
             planned = self._cheapest(ask, first)
         else:
             planned = _fixed(blocks, rules, policy.strategy, first)
-        if blocks.empty:
-            planned = on_content(planned, blocks.empty, first or 0)
+        if blocks.unmarkable:
+            planned = on_content(planned, blocks.unmarkable, first or 0)
         return with_clients_marks(planned, blocks.marks, rules) if blocks.marks else tuple(planned)
 
     def _cheapest(self, ask: Ask, first: int) -> list[Breakpoint]:

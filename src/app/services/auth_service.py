@@ -1,6 +1,6 @@
 """Accounts: register, log in, stay logged in, log out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.core.clock import Clock, utc_now
 from app.core.config import Settings, get_settings
-from app.core.errors import Conflict, InvalidCredentials, NotFound, Unauthenticated
+from app.core.errors import AccountGone, Conflict, InvalidCredentials, InvalidField, NotFound, Unauthenticated
 from app.core.ids import new_id
 from app.core.security import AccessTokens, InvalidToken, PasswordHasher, RefreshToken
 from app.core.text import is_storable
@@ -18,6 +18,7 @@ from app.db.database import Database, database
 from app.db.models import RefreshTokenRow, User
 from app.db.unit_of_work import UnitOfWork
 from app.domain.plans import PlanTier
+from app.domain.presets import RESERVED_HANDLES
 from app.domain.principal import Principal, Role
 from app.services.rate_limiter import RateLimiter, rate_limiter
 
@@ -26,6 +27,12 @@ class EmailTaken(Conflict):
     """Another account has this e-mail address."""
 
     code = "email_taken"
+
+
+class HandleTaken(Conflict):
+    """Another account publishes under this handle."""
+
+    code = "handle_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,24 @@ class AuthService:
         user_id = self.identify(access_token)
         async with self._database.read_only() as uow:
             return await uow.principals.require(user_id)
+
+    async def update_profile(self, user_id: UUID, changes: Mapping[str, str | None]) -> Principal:
+        """Change ``full_name`` or ``handle``; raises :class:`HandleTaken`, ``InvalidField`` for a reserved one."""
+        if changes.get("handle") in RESERVED_HANDLES:
+            raise InvalidField("handle", f"{changes['handle']!r} is reserved. Choose another one.")
+        async with self._database.unit_of_work() as uow:
+            user = await uow.accounts.get(user_id)
+            if user is None:
+                raise AccountGone
+            for name, value in changes.items():
+                setattr(user, name, value)
+            user.updated_at = self._clock()
+            try:
+                await uow.flush()
+            except IntegrityError:
+                raise HandleTaken(f"{changes['handle']!r} is somebody else's. Choose another handle.") from None
+            await uow.commit()
+            return user.as_principal()
 
     async def set_password(self, *, email: str, password: str) -> None:
         """Give an account a new password and end all its sessions; raises :class:`NotFound`."""

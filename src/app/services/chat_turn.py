@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from app.core.ids import new_id
@@ -44,7 +44,7 @@ class Question:
     attachment_ids: Sequence[UUID] | None = None
     """Files that were uploaded; the same holds for them."""
     pdf_engine: PdfOption = "auto"
-    web_search: WebSearchOptions | None = None
+    web_search: WebSearchOptions | Literal[False] | None = None
     """``None``: nothing is looked up."""
 
 
@@ -95,6 +95,7 @@ class Turn:
     lease: Lease
     planned: PlannedCompletion
     preset_id: UUID | None
+    preset_version: int | None
     request_key: RequestKey | None
     trimmed: TrimmedContext | None
     """What became of earlier messages that do not go along as they were said."""
@@ -121,6 +122,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "content": question.content,
         "model": None,
         "preset_id": None,
+        "preset_version": None,
         "is_provisional": False,
         "depth": turn.depth,
         "tokens_before": turn.tokens_before,
@@ -137,6 +139,7 @@ def opening_rows(turn: Turn, question: Question) -> list[dict[str, Any]]:
         "content": "",
         "model": turn.planned.request.model,
         "preset_id": turn.preset_id,
+        "preset_version": turn.preset_version,
         "is_provisional": False,
         "depth": turn.depth + 1,
         "tokens_before": turn.tokens_before + turn.question_tokens,

@@ -16,7 +16,9 @@ from app.db.repositories.attachments import TiedAttachment
 from app.db.repositories.conversations import ConversationPosition
 from app.db.unit_of_work import UnitOfWork
 from app.domain.modes import DEFAULT_MODE, MODES
+from app.domain.presets import PresetId
 from app.domain.search import search_patterns
+from app.services.preset_choice import address_of, check_values, require_preset
 
 EXPORT_BATCH = 200
 """Messages read at a time."""
@@ -43,6 +45,8 @@ class ConversationWithMessages:
     siblings: Mapping[UUID | None, Sequence[UUID]]
     """By parent, where it has more than one child."""
     attachments: AttachmentsByMessage
+    preset_newest_version: int | None
+    """Of the preset it keeps to an earlier version of; ``None`` where it has none, or that is gone."""
 
     def siblings_of(self, message: Any) -> Sequence[UUID]:
         """The messages with the same parent, itself among them, oldest first."""
@@ -74,13 +78,23 @@ class ConversationService:
         self._database = database
         self._clock = clock
 
-    async def create(self, user_id: UUID, *, title: str | None = None, mode: str = DEFAULT_MODE) -> Conversation:
-        """Begin an empty conversation."""
+    async def create(
+        self,
+        user_id: UUID,
+        *,
+        title: str | None = None,
+        mode: str = DEFAULT_MODE,
+        preset: str | None = None,
+        preset_values: Mapping[str, Any] | None = None,
+    ) -> Conversation:
+        """Begin an empty conversation, with a ``preset`` as it is now and what its variables stand for."""
         now = self._clock()
         conversation = Conversation(
             user_id=user_id, id=new_id(), title=title, mode=_known_mode(mode), created_at=now, updated_at=now
         )
         async with self._database.unit_of_work() as uow:
+            if preset is not None or preset_values is not None:
+                await _take_preset(uow, conversation, {"preset": preset, "preset_values": preset_values or {}})
             uow.conversations.add(conversation)
             await uow.commit()
         return conversation
@@ -112,7 +126,8 @@ class ConversationService:
             attachments: AttachmentsByMessage = {}
             if any(each.attachment_count for each in messages):
                 attachments = _by_message(await uow.attachments.list_of_conversation(user_id, conversation_id))
-        return ConversationWithMessages(conversation, messages, siblings, attachments)
+            newest = await _newest_version(uow, conversation)
+        return ConversationWithMessages(conversation, messages, siblings, attachments, newest)
 
     async def export(self, user_id: UUID, conversation_id: UUID, *, all_branches: bool) -> ConversationExport:
         """A conversation to take away: its messages come in batches, and no connection is held between them."""
@@ -149,8 +164,9 @@ class ConversationService:
         title: str | None = None,
         mode: str | None = None,
         active_message_id: UUID | None = None,
+        **preset: Any,
     ) -> Conversation:
-        """Change what is given. A new mode holds from the next message on.
+        """Change what is given. A new mode or ``preset`` holds from the next message on; ``preset=None`` takes it away.
 
         The branch through ``active_message_id`` becomes the active one, to its end; where it parts again, the newest.
         """
@@ -163,6 +179,8 @@ class ConversationService:
                 conversation.title = title
             if mode is not None:
                 conversation.mode = _known_mode(mode)
+            if preset:
+                await _take_preset(uow, conversation, preset)
             await uow.commit()
         return conversation
 
@@ -190,6 +208,33 @@ class ConversationService:
 async def _attachments_of(uow: UnitOfWork, user_id: UUID, messages: Sequence[Any]) -> AttachmentsByMessage:
     ids = [each.id for each in messages if each.attachment_count]
     return _by_message(await uow.attachments.list_of_messages(user_id, ids)) if ids else {}
+
+
+async def _take_preset(uow: UnitOfWork, conversation: Conversation, changes: Mapping[str, Any]) -> None:
+    """Keep to the version that a preset's address means now; without ``preset`` only what its variables stand for."""
+    if "preset" in changes and changes["preset"] is None:
+        if changes.get("preset_values"):
+            raise InvalidField("preset_values", "are values without a preset.")
+        conversation.preset_id = conversation.preset_version = conversation.preset_values = None
+        return
+    user_id = conversation.user_id
+    if "preset" in changes:
+        name = address_of(changes["preset"])
+    elif conversation.preset_id is not None:
+        name = PresetId(conversation.preset_id, conversation.preset_version)
+    else:
+        raise InvalidField("preset_values", "are values without a preset.")
+    used = await require_preset(uow, user_id, name, began_with="preset" not in changes)
+    conversation.preset_id, conversation.preset_version = used.id, used.version
+    conversation.preset_values = check_values(used.content, changes.get("preset_values") or {})
+
+
+async def _newest_version(uow: UnitOfWork, conversation: Conversation) -> int | None:
+    if conversation.preset_id is None:
+        return None
+    name = PresetId(conversation.preset_id, conversation.preset_version)
+    used = await uow.presets.find_for_use(conversation.user_id, name, began_with=True)
+    return used.newest if used else None
 
 
 def _by_message(tied: Sequence[TiedAttachment]) -> AttachmentsByMessage:

@@ -16,7 +16,7 @@ from app.core.errors import AccountGone, InvalidField, NotFound
 from app.core.ids import new_id
 from app.core.text import is_storable
 from app.db.database import Database, database
-from app.db.models import IdempotencyKey, ModelPreset
+from app.db.models import IdempotencyKey
 from app.db.repositories.branches import Reach
 from app.db.repositories.openings import Means, Opening
 from app.db.unit_of_work import UnitOfWork
@@ -24,7 +24,10 @@ from app.domain.context_window import FittedHistory, Room, tokens_through
 from app.domain.features import Feature
 from app.domain.links import Link, read_link
 from app.domain.plans import PlanLimits
+from app.domain.presets import PresetContent
 from app.domain.quotas import TurnAsk
+from app.domain.web_search import WebSearchOptions
+from app.openrouter.answer_schema import AnswerSchema
 from app.openrouter.media import media_in
 from app.openrouter.parsed_files import PdfOption
 from app.openrouter.structured_output import repair_tokens
@@ -39,6 +42,7 @@ from app.services.message_media import TurnFiles, handle_media, needs_of
 from app.services.model_call import PlannedCompletion
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 from app.services.plan_gates import PlanGates, plan_gates
+from app.services.preset_choice import preset_named, require_preset, settle_preset, values_for
 from app.services.prompt_window import ANSWER_SHARE, Prompt, assemble_prompt, tokens_of
 from app.services.question_attachments import find_attachments, no_attachment
 from app.services.quota_service import QuotaService, quota_service
@@ -258,22 +262,26 @@ class EnhancedChatService:
         if means is None:
             raise AccountGone
         limits = means.plan.limits
-        preset = await uow.presets.require_readable(user_id, question.preset_id) if question.preset_id else None
-        spot = await find_spot(uow, user_id, place, reach=self._reach(place, question, limits, preset))
-        notes: tuple[str, ...] = ()
-        if preset is None:
-            preset, notes = await self._inherit_preset(uow, user_id, spot)
+        name, question = preset_named(question)
+        used = await require_preset(uow, user_id, name) if name else None
+        reach = self._reach(place, question, limits, used.content if used else None)
+        spot = await find_spot(uow, user_id, place, reach=reach)
+        used, notes = await settle_preset(uow, user_id, name, used, spot)
+        preset = used.content if used else None
         attached = await find_attachments(uow, user_id, spot, question)
         question = replace(
             question,
             content=spot.asked.content if spot.asked else question.content,
             links=_links_of(spot, question),
             attachment_ids=[each.id for each in attached],
-            preset_id=preset.id if preset else None,
+            preset_id=used.id if used else None,
+            schema=question.schema or self._schema_of(preset),
+            web_search=_search_of(question, preset),
         )
         files = await self._files.read(uow, user_id, spot, question, attached)
         self._gates.require_kinds((each.media.kind for each in files.asked), limits)
-        prompt = assemble_prompt(mode=spot.mode, preset=preset, question=question, past=spot.past)
+        values = values_for(preset, spot.preset_values) if preset else ""
+        prompt = assemble_prompt(mode=spot.mode, preset=preset, question=question, past=spot.past, values=values)
         planned, prompt, room = self._plan(user_id, spot, question, limits, preset, prompt, files)
         prompt_tokens = estimate_prompt_tokens(planned.request.messages)
         hears = any(each.kind == "audio" for each in media_in(planned.request.messages))
@@ -299,20 +307,26 @@ class EnhancedChatService:
             lease=lease,
             planned=planned.limited_to(lease.grant.max_tokens).noting(*notes),
             preset_id=question.preset_id,
+            preset_version=used.version if used else None,
             request_key=request_key,
             trimmed=_told_of(prompt.history, prompt_tokens) if prompt.history.is_trimmed else None,
             room=room,
             is_untitled=spot.title is None,
         )
-        return turn if await self._write_opening(uow, turn, means, question) else None
+        return turn if await self._write_opening(uow, turn, means, question, begins=spot.preset_id is None) else None
 
-    async def _write_opening(self, uow: UnitOfWork, turn: Turn, means: Means, question: Question) -> bool:
+    async def _write_opening(
+        self, uow: UnitOfWork, turn: Turn, means: Means, question: Question, *, begins: bool
+    ) -> bool:
+        conversation: dict[str, Any] = {"updated_at": turn.created_at, "active_message_id": turn.message_id}
+        if begins and turn.preset_id is not None:  # from here on it keeps to this version
+            conversation |= {"preset_id": turn.preset_id, "preset_version": turn.preset_version}
         try:
             opening = await uow.openings.write(
                 means,
                 lease=self._quotas.lease_row(turn.lease, model=turn.planned.request.model, now=turn.created_at),
                 conversation_id=turn.conversation_id,
-                conversation={"updated_at": turn.created_at, "active_message_id": turn.message_id},
+                conversation=conversation,
                 messages=opening_rows(turn, question),
                 attachment_ids=() if turn.is_asked_anew else question.attachment_ids or (),
             )
@@ -326,16 +340,14 @@ class EnhancedChatService:
             raise NotFound(f"No conversation {str(turn.conversation_id)!r}.")
         return opening is Opening.WRITTEN
 
-    async def _inherit_preset(
-        self, uow: UnitOfWork, user_id: UUID, spot: Spot
-    ) -> tuple[ModelPreset | None, tuple[str, ...]]:
-        """Asked once more without naming a preset: that of the answer there is."""
-        if spot.asked is None or spot.beside is None or spot.beside.preset_id is None:
-            return None, ()
-        preset = await uow.presets.get_readable(user_id, spot.beside.preset_id)
-        return preset, () if preset else ("The preset of the earlier answer is gone; it was answered without.",)
+    def _schema_of(self, preset: PresetContent | None) -> AnswerSchema | None:
+        """What a preset's answers have to fit, where it says so."""
+        if preset is None or preset.response_schema is None:
+            return None
+        self._gates.require_structured_outputs()
+        return self._openrouter.require_schema(preset.response_schema, name="preset_id")
 
-    def _reach(self, place: Place, question: Question, limits: PlanLimits, preset: ModelPreset | None) -> Reach:
+    def _reach(self, place: Place, question: Question, limits: PlanLimits, preset: PresetContent | None) -> Reach:
         """How much of a branch a turn can need: read no more than may be sent."""
         settings = self._settings()
         model = question.model or (preset.model if preset else None) or settings.llm_model
@@ -365,7 +377,7 @@ class EnhancedChatService:
             f"Too short for this conversation to fall back on: {told}.",
         )
 
-    def _max_tokens(self, question: Question, preset: ModelPreset | None) -> int:
+    def _max_tokens(self, question: Question, preset: PresetContent | None) -> int:
         return question.max_tokens or (preset.max_tokens if preset else None) or self._settings().llm_max_tokens
 
     def _plan(
@@ -374,7 +386,7 @@ class EnhancedChatService:
         spot: Spot,
         question: Question,
         limits: PlanLimits,
-        preset: ModelPreset | None,
+        preset: PresetContent | None,
         prompt: Prompt,
         files: TurnFiles,
     ) -> tuple[PlannedCompletion, Prompt, Room]:
@@ -382,10 +394,10 @@ class EnhancedChatService:
         choice = self._gates.choose_models(
             limits,
             model=question.model or (preset.model if preset else None),
-            fallback_models=question.fallback_models,
+            fallback_models=_first_fallbacks(question, preset),
             needs=needs_of((each.media.kind for each in files.asked), native=option == "native"),
         )
-        if question.web_search is not None:
+        if question.web_search:
             self._gates.require(Feature.WEB_SEARCH, limits, what="Searching the web")
         model = choice.model or self._settings().llm_model
         handling = handle_media(
@@ -415,10 +427,11 @@ class EnhancedChatService:
             cached_calls=cached_calls((*spot.past, spot.beside) if spot.beside else spot.past),
             temperature=_first_given(question.temperature, preset.temperature if preset else None),
             top_p=preset.top_p if preset else None,
+            reasoning=preset.reasoning if preset else None,
             max_tokens=max_tokens,
             schema=question.schema,
             engine=handling.engine,
-            web_search=question.web_search,
+            web_search=question.web_search or None,
         )
         noted = planned.noting(*choice.notes, *cache_notes, *prompt.notes, *fallback_notes)
         return noted, prompt, prompt.room(window, history_messages)
@@ -459,6 +472,18 @@ def _schema_tokens(planned: PlannedCompletion) -> int:
     if planned.schema is None:
         return 0
     return planned.schema.tokens + repair_tokens(planned.request.max_tokens)
+
+
+def _search_of(question: Question, preset: PresetContent | None) -> WebSearchOptions | None:
+    if question.web_search is None and preset is not None and preset.web_search:
+        return WebSearchOptions()
+    return question.web_search or None
+
+
+def _first_fallbacks(question: Question, preset: PresetContent | None) -> Sequence[str] | None:
+    if question.fallback_models is not None or preset is None:
+        return question.fallback_models
+    return preset.fallback_models
 
 
 def _found_tokens(planned: PlannedCompletion) -> int:

@@ -57,6 +57,10 @@ from app.services.model_call import Caching, ChatResult, ModelCall, PlannedCompl
 CATALOG_CHECK_SECONDS = 60.0
 
 
+def _not_sent(name: str) -> str:
+    return f"`{name}` was not sent: not every model asked takes it."
+
+
 class NotConfigured(ServiceUnavailable):
     """The operator has not set what a call to OpenRouter needs."""
 
@@ -81,6 +85,8 @@ class CompletionOptions(CachingOptions, total=False):
     conversation_id: UUID | None
     temperature: float | None
     top_p: float | None
+    reasoning: Mapping[str, Any] | None
+    """How much to think, as OpenRouter has it: sent where every model of the route knows of it."""
     max_tokens: int | None
     kinds: Sequence[Sequence[Kind]] | None
     """What each part of each message is, for the cache planner; guessed from roles where left out."""
@@ -160,6 +166,9 @@ class OpenRouterService:
         cache = self._plan_cache(route, messages, options, tools=tools)
         route = self._kept_warm(route, cache, options)
         sampling, unsent = self._sampling(route, options)
+        reasoning = options.get("reasoning")
+        if reasoning is not None and not self._all_know(route, "reasoning"):
+            reasoning, unsent = None, (*unsent, _not_sent("reasoning"))
         conversation_id = options.get("conversation_id")
         max_tokens = options.get("max_tokens") or settings.llm_max_tokens
         request_id = structlog.contextvars.get_contextvars().get("request_id")
@@ -168,6 +177,7 @@ class OpenRouterService:
             model=route.requested,
             temperature=sampling.get("temperature"),
             top_p=sampling.get("top_p"),
+            reasoning=reasoning,
             max_tokens=min(max_tokens, model.max_output_tokens or max_tokens) if model else max_tokens,
             tools=cache.tools,
             session_id=str(conversation_id) if conversation_id else None,
@@ -355,7 +365,7 @@ class OpenRouterService:
             return sent, ()
         taken = {name: value for name, value in sent.items() if self._all_know(route, name)}
         unsent = [name for name in sent if name not in taken and asked[name] is not None]
-        return taken, tuple(f"`{name}` was not sent: not every model asked takes it." for name in unsent)
+        return taken, tuple(map(_not_sent, unsent))
 
     def _all_know(self, route: RoutePlan, parameter: str) -> bool:
         """Whether every model of the route takes it: hosts that do not are not asked when every parameter counts."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.db.models import ModelPreset
 from app.db.repositories.branches import PastMessage
 from app.domain.context_window import FittedHistory, Room, fit_history
 from app.domain.modes import mode_or_default
+from app.domain.presets import PresetContent
 from app.domain.prompting import PartKind, Said, WireMessage, build_messages, kinds_of
 from app.openrouter.tokens import estimate_prompt_tokens
 from app.services.chat_turn import Question
@@ -27,6 +27,8 @@ class Prompt:
     question: Question
     asked: Sequence[WireMessage]
     """The question as it is sent, without its documents; mostly one message."""
+    values: str = ""
+    """What the preset's variables stand for."""
     history: FittedHistory = NOTHING
 
     def with_files(self, handling: MediaHandling, files: TurnFiles) -> "Prompt":
@@ -45,12 +47,13 @@ class Prompt:
             question=self.asked,
             documents=self.question.documents,
             summary=self.history.summary,
+            values=self.values,
         )
 
     @property
     def kinds(self) -> list[list[PartKind]]:
         """What each part of :attr:`messages` is."""
-        return kinds_of(self.history.messages, self.asked, self.question.documents, self.history.summary)
+        return kinds_of(self.history.messages, self.asked, self.question.documents, self.history.summary, self.values)
 
     @property
     def tokens(self) -> int:
@@ -96,12 +99,12 @@ def _too_long(window: int, *, by_itself: bool) -> ContextTooLong:
 
 
 def assemble_prompt(
-    *, mode: str, preset: ModelPreset | None, question: Question, past: Sequence[PastMessage]
+    *, mode: str, preset: PresetContent | None, question: Question, past: Sequence[PastMessage], values: str = ""
 ) -> Prompt:
     """Put the prompt together, as yet without what was said before."""
     system_prompt = preset.system_prompt if preset and preset.system_prompt else mode_or_default(mode).system_prompt
     asked = [{"role": "user", "content": question.content}]
-    return Prompt(system_prompt, [as_said(each) for each in past], question, asked)
+    return Prompt(system_prompt, [as_said(each) for each in past], question, asked, values)
 
 
 def as_said(message: PastMessage) -> Said:

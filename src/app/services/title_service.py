@@ -1,8 +1,10 @@
 """Naming a conversation when somebody asks for it: once for each idempotency key."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -29,6 +31,9 @@ class TitledConversation:
     created_at: datetime
     updated_at: datetime
     active_message_id: UUID | None
+    preset_id: UUID | None = None
+    preset_version: int | None = None
+    preset_values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,9 @@ class TitleService:
                 created_at=conversation.created_at,
                 updated_at=conversation.updated_at,
                 active_message_id=conversation.active_message_id,
+                preset_id=conversation.preset_id,
+                preset_version=conversation.preset_version,
+                preset_values=conversation.preset_values,
             )
             if request.request_key is not None:
                 reply = msgspec.json.encode(titled).decode()

@@ -1,7 +1,8 @@
 """Where in the tree of a conversation a turn stands: behind an answer, beside one, or in place of a question."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from app.core.errors import Conflict, InvalidField, NotFound
@@ -50,6 +51,10 @@ class Spot:
     conversation_id: UUID
     mode: str
     title: str | None
+    preset_id: UUID | None
+    """What the conversation began with, in which version, and what its variables stand for."""
+    preset_version: int | None
+    preset_values: Mapping[str, Any] | None
     parent_id: UUID | None
     asked: PastMessage | None = None
     """The stored question that is answered once more."""
@@ -87,12 +92,21 @@ async def _behind(uow: UnitOfWork, user_id: UUID, place: Continuation, reach: Re
     elif past[-1].status == "pending":
         raise AnswerStillRunning("This answer is still being written. Wait for its end, or stop it.")
     return Spot(
-        conversation_id=conversation_id,
-        mode=branch.mode,
-        title=branch.title,
+        **_head_of(branch),
         parent_id=past[-1].id if past else None,
         past=past,
     )
+
+
+def _head_of(branch: Branch) -> dict[str, Any]:
+    return {
+        "conversation_id": branch.conversation_id,
+        "mode": branch.mode,
+        "title": branch.title,
+        "preset_id": branch.preset_id,
+        "preset_version": branch.preset_version,
+        "preset_values": branch.preset_values,
+    }
 
 
 def _ended(path: list[PastMessage]) -> list[PastMessage]:
@@ -108,9 +122,7 @@ def _beside_answer(branch: Branch) -> Spot:
         raise AnswerStillRunning("This answer is still being written. Wait for its end, or stop it.")
     asked = last if last.role == "user" else past.pop()
     return Spot(
-        conversation_id=branch.conversation_id,
-        mode=branch.mode,
-        title=branch.title,
+        **_head_of(branch),
         parent_id=asked.parent_id,
         asked=asked,
         beside=last,
@@ -123,9 +135,7 @@ def _beside_question(branch: Branch) -> Spot:
     if last.role != "user":
         raise InvalidField("message_id", "is an answer; only questions can be edited.")
     return Spot(
-        conversation_id=branch.conversation_id,
-        mode=branch.mode,
-        title=branch.title,
+        **_head_of(branch),
         parent_id=last.parent_id,
         beside=last,
         past=past,

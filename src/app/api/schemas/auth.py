@@ -1,12 +1,13 @@
 """Bodies of ``/auth``."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import EmailStr, Field
+from pydantic import EmailStr, Field, model_validator
 
 from app.api.schemas.common import FilledText, ReadModel, RequestBody, Text
+from app.domain.presets import HANDLE_PATTERN
 from app.domain.principal import Role
 
 
@@ -24,6 +25,21 @@ class RefreshBody(RequestBody):
     refresh_token: Annotated[Text, Field(min_length=1, max_length=500)]
 
 
+class ProfileUpdate(RequestBody):
+    """What to change of one's account. ``handle``: the name under which one's public presets are found."""
+
+    full_name: Annotated[FilledText, Field(max_length=200)] | None = None
+    handle: Annotated[str, Field(pattern=HANDLE_PATTERN)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give a full_name or a handle")
+        if "handle" in self.model_fields_set and self.handle is None:
+            raise ValueError("handle cannot be null")
+        return self
+
+
 class TokenRead(ReadModel):
     """What to keep after logging in; ``expires_in`` is the access token's life in seconds."""
 
@@ -39,6 +55,7 @@ class UserRead(ReadModel):
     id: UUID
     email: str
     full_name: str | None
+    handle: str | None
     role: Role
 
 

@@ -7,11 +7,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from app.api.schemas.cache import CacheRead
-from app.api.schemas.common import FilledText, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
+from app.api.schemas.common import FilledText, JsonSchema, MaxTokens, ModelId, RequestBody, Temperature, Text, Usd
 from app.domain.attachment_limits import MAX_ATTACHMENTS
 from app.domain.links import MOST_LINKS, LinkKind
 from app.domain.public_urls import refuse_url
-from app.domain.schema_limits import refuse_schema
 from app.domain.web_search import MOST_DOMAINS, MOST_RESULTS, MOST_SEARCHES, ContextSize, as_domain
 
 PdfOption = Literal["auto", "native", "text", "ocr"]
@@ -74,7 +73,7 @@ class AnswerOptions(RequestBody):
     preset_id: UUID | None = None
     fallback_models: Annotated[list[ModelId], Field(max_length=10)] | None = None
     context: list[ContextDocument] = Field(default_factory=list, max_length=20)
-    web_search: Annotated[bool, Field(strict=True)] | WebSearchBody = False
+    web_search: Annotated[bool, Field(strict=True)] | WebSearchBody | None = None
     pdf_engine: PdfOption = "auto"
 
 
@@ -100,16 +99,10 @@ class ChatBody(EditBody):
     parent_id: UUID | None = None
 
 
-def _measured(schema: dict[str, Any]) -> dict[str, Any]:
-    if refusal := refuse_schema(schema):
-        raise ValueError(refusal)
-    return schema
-
-
 class StructuredBody(ChatBody):
     """A question whose answer has to fit a JSON Schema (2020-12)."""
 
-    response_schema: Annotated[dict[str, Any], AfterValidator(_measured)]
+    response_schema: JsonSchema
 
 
 class UsageRead(BaseModel):

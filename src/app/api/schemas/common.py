@@ -1,11 +1,12 @@
 """Pieces that bodies share."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.core.text import is_storable
+from app.domain.schema_limits import refuse_schema
 
 
 class RequestBody(BaseModel):
@@ -39,9 +40,16 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _measured(schema: dict[str, Any]) -> dict[str, Any]:
+    if refusal := refuse_schema(schema):
+        raise ValueError(refusal)
+    return schema
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 FilledText = Annotated[Text, AfterValidator(_not_blank)]
 Temperature = Annotated[float, Field(ge=0, le=2, strict=True, allow_inf_nan=False)]
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 ModelId = Annotated[Text, Field(min_length=1, max_length=200)]
 Usd = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_measured)]

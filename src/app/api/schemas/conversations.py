@@ -10,12 +10,22 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from app.api.schemas.attachments import AttachmentRead
 from app.api.schemas.cache import CacheOutcomeName
 from app.api.schemas.chat import CitationRead
-from app.api.schemas.common import FilledText, ReadModel, RequestBody, Usd
+from app.api.schemas.common import FilledText, ReadModel, RequestBody, Text, Usd
 from app.domain.links import LinkKind
 from app.domain.modes import DEFAULT_MODE
+from app.domain.preset_variables import MOST_VARIABLES
 
 Title = Annotated[FilledText, Field(max_length=200)]
 ModeName = Annotated[FilledText, Field(max_length=40)]
+PresetReference = Annotated[Text, Field(min_length=1, max_length=200)]
+"""``@owner/slug``, with ``@3`` or ``@stable`` behind it where a version is meant."""
+PresetValue = (
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | Text
+)
+PresetValues = Annotated[dict[str, PresetValue], Field(max_length=MOST_VARIABLES)]
 
 
 class ConversationCreate(RequestBody):
@@ -23,20 +33,30 @@ class ConversationCreate(RequestBody):
 
     title: Title | None = None
     mode: ModeName = DEFAULT_MODE
+    preset: PresetReference | None = None
+    preset_values: PresetValues | None = None
 
 
 class ConversationUpdate(RequestBody):
-    """What to change; at least one field."""
+    """What to change; at least one field. ``preset: null`` takes the preset away."""
 
     title: Title | None = None
     mode: ModeName | None = None
     active_message_id: UUID | None = None
+    preset: PresetReference | None = None
+    preset_values: PresetValues | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.title is None and self.mode is None and self.active_message_id is None:
-            raise ValueError("give a title, a mode or an active message")
+        given = {name for name in self.model_fields_set if name == "preset" or getattr(self, name) is not None}
+        if not given:
+            raise ValueError("give a title, a mode, a preset, its values or an active message")
         return self
+
+    def changes(self) -> dict[str, Any]:
+        """What was given: null means something for a preset only."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if name == "preset" or value is not None}
 
 
 class ConversationRead(ReadModel):
@@ -48,6 +68,9 @@ class ConversationRead(ReadModel):
     created_at: datetime
     updated_at: datetime
     active_message_id: UUID | None
+    preset_id: UUID | None
+    preset_version: int | None
+    preset_values: dict[str, Any] | None
 
 
 class ConversationPageRead(ReadModel):
@@ -76,6 +99,8 @@ class MessageRead(ReadModel):
     attachment_urls: list[AttachmentUrlRead]
     reasoning: str | None
     model: str | None
+    preset_id: UUID | None
+    preset_version: int | None
     final_model_used: str | None
     provider: str | None
     finish_reason: str | None
@@ -122,6 +147,10 @@ class PlacedMessageRead(MessageRead):
 
 
 class ConversationDetailRead(ConversationRead):
-    """A conversation with what was said in it, oldest first."""
+    """A conversation with what was said in it, oldest first.
 
+    ``preset_newest_version`` is larger than ``preset_version`` where its preset has changed since; null if it is gone.
+    """
+
+    preset_newest_version: int | None
     messages: list[PlacedMessageRead]

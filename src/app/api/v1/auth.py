@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, status
 from fastapi.security import OAuth2PasswordRequestForm
 
 from app.api.deps import Auth, ClientAddress, CurrentUser
-from app.api.schemas.auth import RefreshBody, RegisterBody, RegisteredUserRead, TokenRead, UserRead
+from app.api.schemas.auth import ProfileUpdate, RefreshBody, RegisterBody, RegisteredUserRead, TokenRead, UserRead
+from app.api.schemas.common import ErrorBody
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -40,3 +41,9 @@ async def logout(body: RefreshBody, auth: Auth, _user: CurrentUser) -> None:
 async def me(user: CurrentUser) -> UserRead:
     """The account behind the token."""
     return UserRead.model_validate(user)
+
+
+@router.patch("/me", responses={409: {"model": ErrorBody, "description": "The handle is somebody else's"}})
+async def update_me(body: ProfileUpdate, user: CurrentUser, auth: Auth) -> UserRead:
+    """Change one's name, or the handle under which one's public presets are found."""
+    return UserRead.model_validate(await auth.update_profile(user.id, body.model_dump(exclude_unset=True)))

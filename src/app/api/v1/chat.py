@@ -1,6 +1,6 @@
 """``/chat``: ask, ask again or in other words, and read the answer whole or as it comes."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -140,10 +140,12 @@ def _question(body: AnswerOptions, content: str) -> Question:
     )
 
 
-def _web_search(body: AnswerOptions) -> WebSearchOptions | None:
+def _web_search(body: AnswerOptions) -> WebSearchOptions | Literal[False] | None:
     asked = body.web_search
+    if asked is None:
+        return None
     if isinstance(asked, bool):
-        return WebSearchOptions() if asked else None
+        return WebSearchOptions() if asked else False
     return WebSearchOptions(
         max_results=asked.max_results,
         max_searches=asked.max_searches,

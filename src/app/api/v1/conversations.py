@@ -29,7 +29,7 @@ async def create_conversation(
     body: ConversationCreate, user: CurrentUser, conversations: Conversations
 ) -> ConversationRead:
     """Begin a conversation."""
-    return ConversationRead.model_validate(await conversations.create(user.id, title=body.title, mode=body.mode))
+    return ConversationRead.model_validate(await conversations.create(user.id, **body.model_dump()))
 
 
 @router.get("")
@@ -56,7 +56,9 @@ async def get_conversation(
     found = await conversations.get(user.id, conversation_id, all_branches=tree == "all")
     head = ConversationRead.model_validate(found.conversation)
     messages = [_place(each, found) for each in found.messages]
-    return ConversationDetailRead(**head.model_dump(), messages=messages)
+    return ConversationDetailRead(
+        **head.model_dump(), preset_newest_version=found.preset_newest_version, messages=messages
+    )
 
 
 @router.get(
@@ -87,8 +89,8 @@ async def export_conversation(
 async def update_conversation(
     conversation_id: UUID, body: ConversationUpdate, user: CurrentUser, conversations: Conversations
 ) -> ConversationRead:
-    """Change title, mode, or the branch that is active."""
-    changed = await conversations.update(user.id, conversation_id, **body.model_dump())
+    """Change title, mode, preset, or the branch that is active."""
+    changed = await conversations.update(user.id, conversation_id, **body.changes())
     return ConversationRead.model_validate(changed)
 
 

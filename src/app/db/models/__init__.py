@@ -3,7 +3,7 @@
 from app.db.models.attachment import Attachment, Blob, BlobChunk, MessageAttachment
 from app.db.models.conversation import Conversation, Message, MessageAttempt
 from app.db.models.idempotency import IdempotencyKey
-from app.db.models.library import GeneratedImage, ModelPreset
+from app.db.models.library import GeneratedImage, ModelPreset, PresetVersion
 from app.db.models.lifecycle import AuditEntry, PlanOverride
 from app.db.models.parsed_file import ParsedFile
 from app.db.models.rollup import AnswerFact, AnswerTally, SystemUsage, UsageMonthly
@@ -36,6 +36,7 @@ __all__ = [
     "ParsedFile",
     "PlanLimitsRow",
     "PlanOverride",
+    "PresetVersion",
     "QuotaLease",
     "RefreshTokenRow",
     "Subscription",

@@ -26,6 +26,10 @@ class Conversation(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     active_message_id: Mapped[UUID | None]
+    preset_id: Mapped[UUID | None]
+    """What it is answered with where a question names nothing else, in the version it began with."""
+    preset_version: Mapped[int | None]
+    preset_values: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
 
     __table_args__ = (Index(None, "user_id", "updated_at", "id"),)
 
@@ -68,6 +72,7 @@ class Message(Base):
     model: Mapped[str | None] = mapped_column(String(200))
     provider: Mapped[str | None] = mapped_column(String(100))
     preset_id: Mapped[UUID | None]
+    preset_version: Mapped[int | None]
     event_count: Mapped[int | None]
     """How many events its stream had: whoever has read as many has read it all."""
     generation_id: Mapped[str | None] = mapped_column(String(200))

@@ -2,16 +2,20 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, ForeignKeyConstraint, Index, String, Text
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, ForeignKeyConstraint, Index, String, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base
+from app.db.base import Base, JsonValue
 
 
 class ModelPreset(Base):
-    """A named model configuration. ``origin_id`` is the preset it was duplicated from, by ``origin_user_id``."""
+    """A named model configuration in its newest version (``version``); ``stable_version`` is its owner's choice.
+
+    ``origin_id`` is the preset it was duplicated from, by ``origin_user_id``.
+    """
 
     __tablename__ = "model_presets"
 
@@ -25,13 +29,42 @@ class ModelPreset(Base):
     temperature: Mapped[float | None] = mapped_column(Float)
     top_p: Mapped[float | None] = mapped_column(Float)
     max_tokens: Mapped[int | None]
+    fallback_models: Mapped[list[str] | None] = mapped_column(JsonValue)
+    reasoning: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
+    response_schema: Mapped[dict[str, Any] | None] = mapped_column(JsonValue)
+    web_search: Mapped[bool] = mapped_column(default=False, server_default=false())
+    variables: Mapped[dict[str, dict[str, Any]] | None] = mapped_column(JsonValue)
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    stable_version: Mapped[int | None]
     is_public: Mapped[bool]
     origin_user_id: Mapped[UUID | None]
     origin_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "user_id", "slug", unique=True),)
+    __table_args__ = (
+        Index(None, "user_id", "slug", unique=True),
+        Index(None, "id"),
+        Index(None, "is_public", "id"),
+    )
+
+
+class PresetVersion(Base):
+    """What a preset was at one time. It never changes; it goes when its preset goes."""
+
+    __tablename__ = "preset_versions"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    preset_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "preset_id"], ["model_presets.user_id", "model_presets.id"], ondelete="CASCADE"
+        ),
+    )
 
 
 class GeneratedImage(Base):

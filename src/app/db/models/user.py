@@ -18,6 +18,8 @@ class User(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(320), unique=True)
     full_name: Mapped[str | None] = mapped_column(String(200))
+    handle: Mapped[str | None] = mapped_column(String(40), unique=True)
+    """The name under which others find what the account makes public."""
     password_hash: Mapped[str] = mapped_column(String(255))
     role: Mapped[Role]
     is_active: Mapped[bool]
@@ -26,7 +28,7 @@ class User(Base):
 
     def as_principal(self) -> Principal:
         """The account as services see it."""
-        return Principal(id=self.id, email=self.email, role=self.role, full_name=self.full_name)
+        return Principal(id=self.id, email=self.email, role=self.role, full_name=self.full_name, handle=self.handle)
 
 
 class RefreshTokenRow(Base):

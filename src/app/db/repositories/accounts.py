@@ -25,6 +25,16 @@ class Accounts:
         found: User | None = await self._session.scalar(select(User).where(User.email == email))
         return found
 
+    async def get(self, user_id: UUID) -> User | None:
+        """The account."""
+        return await self._session.get(User, user_id)
+
+    async def ensure_handle(self, user_id: UUID) -> None:
+        """Give an account that is about to publish a name which says nothing of its owner, unless it has one."""
+        handle = f"u-{user_id.hex[-12:]}"
+        query = update(User).where(User.id == user_id, User.handle.is_(None)).values(handle=handle)
+        await self._session.execute(query)
+
     async def lock(self, user_id: UUID) -> None:
         """Let the sessions of an account change one after another: who ends them must see the newest token."""
         await self._session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))

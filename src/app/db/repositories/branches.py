@@ -41,12 +41,22 @@ _SAID = (
     "status",
     "content",
     "preset_id",
+    "preset_version",
     "depth",
     "tokens_before",
     "attachment_urls",
     "attachment_count",
 )
 _HISTORY = (*_SAID, "conversation_id", "summary_id")
+_HEAD = (
+    Conversation.id,
+    Conversation.mode,
+    Conversation.title,
+    Conversation.preset_id,
+    Conversation.preset_version,
+    Conversation.preset_values,
+)
+"""What a branch tells of its conversation, in the order of the fields of :class:`Branch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class PastMessage:
     status: str
     content: str
     preset_id: UUID | None
+    preset_version: int | None
     depth: int
     tokens_before: int
     attachment_urls: Sequence[dict[str, Any]]
@@ -89,6 +100,10 @@ class Branch:
     conversation_id: UUID
     mode: str
     title: str | None
+    preset_id: UUID | None
+    """What it began with, in which version, and what its variables stand for."""
+    preset_version: int | None
+    preset_values: Mapping[str, Any] | None
     messages: Sequence[PastMessage]
 
 
@@ -172,9 +187,10 @@ class Branches:
         rows = (await self._connection.execute(query, values | bounds)).all()
         if not rows:
             return None
-        conversation_id, mode, title = rows[0][:3]
-        messages = [PastMessage(*row[3:]) for row in rows if row[3] is not None]
-        return Branch(conversation_id, mode, title, messages)
+        conversation_id, mode, title, preset_id, preset_version, preset_values = rows[0][: len(_HEAD)]
+        said = [row[len(_HEAD) :] for row in rows]
+        messages = [PastMessage(*each) for each in said if each[0] is not None]
+        return Branch(conversation_id, mode, title, preset_id, preset_version, preset_values, messages)
 
 
 def _by_parent(rows: Sequence[Any]) -> dict[UUID | None, list[UUID]]:
@@ -241,7 +257,7 @@ def _branch(end: ColumnElement[bool], *, own: int = 0) -> Select[*tuple[Any, ...
     """
     path, summary = _end_of_path(end, own=own), aliased(Message)
     said = (path.c[name] for name in _SAID)
-    query = select(Conversation.id, Conversation.mode, Conversation.title, *said, summary.content, _left(path))
+    query = select(*_HEAD, *said, summary.content, _left(path))
     query = query.select_from(Conversation).where(Conversation.user_id == USER)
     if own:
         query = query.join(path, Conversation.id == path.c.conversation_id)

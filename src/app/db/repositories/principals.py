@@ -9,7 +9,7 @@ from app.core.errors import AccountGone
 from app.db.models import User
 from app.domain.principal import Principal
 
-_ACTIVE = select(User.id, User.email, User.role, User.full_name).where(
+_ACTIVE = select(User.id, User.email, User.role, User.full_name, User.handle).where(
     User.id == bindparam("user_id", type_=Uuid()), User.is_active
 )
 
@@ -23,7 +23,7 @@ class Principals:
     async def get(self, user_id: UUID) -> Principal | None:
         """The account, if it is switched on."""
         row = (await self._connection.execute(_ACTIVE, {"user_id": user_id})).first()
-        return None if row is None else Principal(id=row.id, email=row.email, role=row.role, full_name=row.full_name)
+        return None if row is None else Principal(**row._mapping)
 
     async def require(self, user_id: UUID) -> Principal:
         """The account; raises :class:`AccountGone` unless it is there and switched on."""
