@@ -71,7 +71,7 @@ def _lifespan(services: Services) -> Callable[[FastAPI], AbstractAsyncContextMan
         if services.cache_keeper.is_on:
             background.append(asyncio.create_task(services.cache_keeper.run_forever(), name="cache keeper"))
         # A server that is told to end waits for its connections first, and they for their answers.
-        with on_ending(lambda: services.hub.begin_draining(settings.shutdown_grace_seconds)):
+        with on_ending(services.begin_draining):
             yield
             for task in background:
                 task.cancel()

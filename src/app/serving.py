@@ -9,6 +9,7 @@ import uvicorn
 
 from app.core.config import get_settings
 from app.services.generation_hub import generation_hub
+from app.services.image_generation_service import image_generation_service
 
 CLOSING_SECONDS = 3
 """For connections that stay open although nothing is left to tell."""
@@ -32,7 +33,10 @@ class OrderlyServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new questions; let running answers finish within the grace time or be handed over; then close."""
-        await generation_hub.begin_draining(get_settings().shutdown_grace_seconds)
+        grace_seconds = get_settings().shutdown_grace_seconds
+        pictures = image_generation_service.begin_draining(grace_seconds)
+        await generation_hub.begin_draining(grace_seconds)
+        await pictures
         await super().shutdown(sockets)
 
 

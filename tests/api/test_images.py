@@ -266,6 +266,67 @@ class TestMoney:
         await require_sound_books(app, openrouter, person)
 
 
+class TestRunning:
+    async def test_nobody_holds_a_connection_while_a_model_draws(
+        self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        app = await serve_app(database_pool_size=1)
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        openrouter.configure(first_token_delay=1.5)
+        running = [asyncio.create_task(ask_for(person, f"number {n}", model=FLUX)) for n in range(3)]
+        await until_asked(openrouter, 3)
+
+        async with asyncio.timeout(1):
+            assert (await person.http.get(f"{IMAGES}/history")).json()["items"] == []
+            assert (await person.usage())["images"] | {"used": 0, "reserved": 3} == (await person.usage())["images"]
+        assert {each.status_code for each in await asyncio.gather(*running)} == {200}
+
+    async def test_it_takes_a_place_among_what_runs(
+        self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        app = await serve_app(max_running_answers_per_user=1)
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        openrouter.configure(first_token_delay=0.5)
+        first, second = await asyncio.gather(*(ask_for(person, model=FLUX) for _ in range(2)))
+
+        assert sorted((first.status_code, second.status_code)) == [200, 429]
+        assert (await ask_for(person, model=FLUX, aspect_ratio="9:20")).status_code == 422  # gives its place up, too
+        assert (await ask_for(person, model=FLUX)).status_code == 200
+
+    async def test_it_counts_against_the_rate_of_the_plan(self, serve_app: Serve, join_app: Join) -> None:
+        app = await serve_app(rate_limits_enabled=True, api_requests_per_minute=1_000)
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        before = (await ask_for(person, aspect_ratio="9:20")).headers["RateLimit"]
+        after = (await ask_for(person, aspect_ratio="9:20")).headers["RateLimit"]
+        assert "model" in before
+        assert before != after
+
+    async def test_a_server_that_stops_gives_back_what_was_held(
+        self, serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
+    ) -> None:
+        app = await serve_app()
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        openrouter.configure(first_token_delay=20)
+        asked = asyncio.create_task(ask_for(person, model=FLUX))
+        await until_asked(openrouter, 1)
+        await asyncio.sleep(0.3)
+        await app.services.images.drain(0)
+
+        assert ((await asked).status_code, (await asked).json()["error"]) == (503, "service_unavailable")
+        await require_nothing_left(app, person)
+        assert [each.state for each in await rows(app, person, QuotaLease)] == ["released"]
+        [bill] = await rows(app, person, UnbilledCall)
+        assert bill.kind == "lost_attempt"  # whatever it costs is the house's
+
+
+async def until_asked(openrouter: EmulatorProcess, times: int) -> None:
+    for _ in range(500):
+        if len(openrouter.requests(path="/api/v1/images")) >= times:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"OpenRouter was not asked {times} times")
+
+
 async def require_verified(app: ServedApp) -> None:
     """What ``wisqu ledger verify`` says of the whole database."""
     found = await LedgerService(settings=lambda: app.services.settings, database=app.services.database).verify()

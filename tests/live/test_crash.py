@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from app.db.models import Message, QuotaLease, UnbilledCall, UsageEvent
+from app.db.models import GeneratedImage, Message, MonthlyUsageQuota, QuotaLease, UnbilledCall, UsageEvent
 from app.domain.plans import PlanTier
 from app.services.assembly import Services
 from tests.emulator.process import EmulatorProcess
@@ -64,11 +64,11 @@ async def log_in(books: Books, url: str) -> tuple[dict[str, str], str]:
     return {"Authorization": f"Bearer {tokens.access_token}"}, str(conversation.id)
 
 
-async def ask(url: str, headers: dict[str, str], body: dict[str, object]) -> int | None:
+async def ask(url: str, headers: dict[str, str], body: dict[str, object], path: str = "/api/v1/chat") -> int | None:
     """The status of a whole answer; ``None`` where the server died under it."""
     try:
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
-            answer = await client.post("/api/v1/chat", json=body)
+            answer = await client.post(path, json=body)
             return answer.status_code
     except httpx2.TransportError:
         return None
@@ -142,3 +142,35 @@ async def test_what_readers_had_seen_is_kept_of_every_answer(books: Books, openr
     ledger = await account.ledger()
     assert sum(each.messages for each in ledger) == 0
     assert sum(each.cost_usd or 0 for each in ledger) == Decimal(str(openrouter.bill()["total"])) > 0
+
+
+async def test_killed_processes_leave_pictures_and_their_bills_alike(books: Books, openrouter: EmulatorProcess) -> None:
+    openrouter.configure(first_token_delay=0.8)
+    settings = books.services.settings
+    chance = random.Random(11)  # noqa: S311
+    user = await books.services.auth.register(email="y@example.com", password="long enough", plan=PlanTier.UNLIMITED)
+    tokens = await books.services.auth.login(email="y@example.com", password="long enough")
+    headers = {"Authorization": f"Bearer {tokens.access_token}"}
+    body: dict[str, object] = {"prompt": "A mosque", "model": "google/gemini-2.5-flash-image", "n": 2}
+    path = "/api/v1/images/generate"
+    for _ in range(2):
+        with app_process(settings) as (process, url):
+            await until_ready(url)
+            asked = [asyncio.create_task(ask(url, headers, body, path)) for _ in range(2)]
+            # Its headers have come by then: what is billed before cannot be found again.
+            await asyncio.sleep(chance.uniform(0.6, 2.0))
+            process.send_signal(signal.SIGKILL)
+            await asyncio.gather(*asked)
+
+    openrouter.advance(60)
+    with app_process(settings) as (_, url):
+        await until_ready(url)
+        await books.until_settled()
+        assert await ask(url, headers, body, path) == 200
+        await books.until_settled()
+
+    kept = await books.value(select(func.count()).select_from(GeneratedImage).where(GeneratedImage.user_id == user.id))
+    assert kept >= 2
+    assert await books.value(select(func.sum(UsageEvent.images))) == kept
+    assert await books.value(select(func.sum(MonthlyUsageQuota.images_used))) == kept
+    assert await books.value(select(func.sum(UsageEvent.cost_usd))) == Decimal(str(openrouter.bill()["total"]))

@@ -229,6 +229,11 @@ class Services:
             subscriptions=SubscriptionService(settings=read_settings, database=database, quotas=quotas, clock=clock),
         )
 
+    def begin_draining(self) -> None:
+        """Take nothing new; what runs may go on for the grace time."""
+        self.hub.begin_draining(self.settings.shutdown_grace_seconds)
+        self.images.begin_draining(self.settings.shutdown_grace_seconds)
+
     async def aclose(self) -> None:
         """Let running answers finish within the grace time, then close connections."""
         await self.hub.drain(self.settings.shutdown_grace_seconds)

@@ -120,6 +120,7 @@ class ImageGenerationService:
         self._hub = hub
         self._clock = clock
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._draining: asyncio.Task[None] | None = None
 
     async def models(self) -> list[ImageModel]:
         """The models that may be named, the default first, with what each takes."""
@@ -223,6 +224,16 @@ class ImageGenerationService:
 
     async def drain(self, grace_seconds: float) -> None:
         """Give running requests so long, then end them: each closes itself, and what it held is given back."""
+        await self.begin_draining(grace_seconds)
+        self._draining = None
+
+    def begin_draining(self, grace_seconds: float) -> asyncio.Task[None]:
+        """The same from now on; this is what there is to wait for."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain(grace_seconds), name="drain images")
+        return self._draining
+
+    async def _drain(self, grace_seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 while self._running:
@@ -263,7 +274,9 @@ class ImageGenerationService:
         self._running[job.request_id] = task
         task.add_done_callback(lambda _: self._running.pop(job.request_id, None))
         task.add_done_callback(lambda _: _call(when_done))
-        await asyncio.shield(task)
+        await asyncio.wait([task])  # whoever is cancelled here, the task is not
+        if not task.cancelled() and (defect := task.exception()):
+            raise defect
         if not job.delivered and job.failure is not None:
             raise job.failure
         reply = KeptReply(requested=job.wish.count, notes=job.plan.notes, error=job.error)
