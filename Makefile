@@ -36,6 +36,7 @@ bench: setup ## CPU of a turn, memory of a stream and of an upload, transactions
 	$(BIN)/python benchmarks/plan_cache.py
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/upload.py
+	$(BIN)/python benchmarks/image_history.py
 
 bench-cache: setup ## cost of prompts against the cheapest possible (CACHEBENCH=folder of the judge, CACHE_SEEDS=)
 	@CACHEBENCH="$(CACHEBENCH)" CACHE_SEEDS="$(CACHE_SEEDS)" $(BIN)/python benchmarks/cache_table.py

@@ -300,7 +300,8 @@ class TestHistory:
         wanted: list[dict[str, Any]] = [
             {"model": FLUX},
             {"model": "black-forest-labs/flux-pro"},
-            {"q": "100% BLUE"},
+            {"q": "100%"},
+            {"q": "BLUE"},
             {"before": (yesterday + timedelta(hours=1)).isoformat()},
         ]
         for each in wanted:

@@ -116,6 +116,14 @@ class TestPythonScripts:
             said = _shell("python chat.py", cwd=clone, env=upstream)
             assert re.search(r"\S+\n\n\d+ tokens, 0\.\d+ USD\n$", said), said
 
+    def test_a_picture(self, clone: Path, upstream: dict[str, str], scripts: list[str]) -> None:
+        (clone / "draw.py").write_text(scripts[2])
+        for command in MIGRATE_AND_SEED:
+            _shell(command, cwd=clone, env=upstream)
+
+        said = _shell("python draw.py", cwd=clone, env=upstream)
+        assert re.search(r"1344x768 by google/gemini-2.5-flash-image for 0\.\d+ USD: /api/v1/images/\S+\n$", said), said
+
 
 class TestCommands:
     def test_the_specified_commands_stand_in_the_readme(self) -> None:
