@@ -108,6 +108,19 @@ async def test_reading_and_caching_are_both_settled_to_the_last_digit(
     assert Decimal(str(answer["total_cost_usd"])) == lines["chat"] + lines["pdf_ocr"]
 
 
+async def test_reading_and_searching_are_two_lines_of_one_bill(
+    app: ServedApp, premium: Person, clock: Clock, openrouter: EmulatorProcess
+) -> None:
+    answer = await ask(premium, web_search=True)
+
+    lines = dict(await settled(app, premium, clock, openrouter))
+    assert lines.pop("late_bill") == 0  # what caching saved, once the record of the call is there
+    assert sorted(lines) == ["chat", "pdf_ocr", "web_search"]
+    assert lines["pdf_ocr"] == Decimal("0.004")
+    assert lines["web_search"] > 0
+    assert Decimal(str(answer["total_cost_usd"])) == sum(lines.values())
+
+
 async def test_a_stream_tells_the_price_as_well(
     app: ServedApp, premium: Person, clock: Clock, openrouter: EmulatorProcess
 ) -> None:

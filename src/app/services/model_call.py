@@ -356,13 +356,13 @@ class ModelCall:
 
 
 def _recognition_cost(reading: Reading | None, completion: Completion, usage: Usage) -> Decimal | None:
-    """As OpenRouter told it, else by its price; never more than was billed. Nothing was read anew: nothing."""
+    """As OpenRouter told it, else by its price; never more than was billed beside searches. Nothing read: nothing."""
     if reading is None or not reading.is_recognition or usage.cost is None:
         return None
     told = completion.parsing_cost
     if told is None:
         told = reading.most_usd if any(each.get("type") == "file" for each in completion.annotations) else Decimal(0)
-    return min(told, usage.cost) or None
+    return min(told, usage.cost - (usage.search_cost or Decimal(0))) or None
 
 
 def _notes_on_files(reading: Reading | None, completion: Completion) -> Iterator[str]:
