@@ -182,8 +182,10 @@ async def test_a_preset_speaks_unless_the_request_does(person: Person, openroute
 
 
 async def test_long_prompts_are_marked_for_the_cache_unless_told_not_to(
-    person: Person, openrouter: EmulatorProcess
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
+    """In an app of its own: one that has met people who never come back marks less."""
+    person = await join_app(await serve_app(), plan=PlanTier.PREMIUM)
     conversation_id, long_text = await person.begin(), "a long tradition " * 300
     await person.chat(conversation_id, long_text)
     marked = received(openrouter, conversation_id)["body"]

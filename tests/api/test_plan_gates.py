@@ -87,9 +87,11 @@ async def test_premium_may_name_any_model(app: ServedApp, join_app: Join) -> Non
 
 
 async def test_a_plan_without_caching_runs_unmarked_and_says_so(
-    app: ServedApp, person: Person, join_app: Join, openrouter: EmulatorProcess
+    serve_app: Serve, join_app: Join, openrouter: EmulatorProcess
 ) -> None:
-    premium = await join_app(app, plan=PlanTier.PREMIUM)
+    """In an app of its own: one that has met people who never come back marks less."""
+    app = await serve_app()
+    person, premium = await join_app(app), await join_app(app, plan=PlanTier.PREMIUM)
     on_free, on_premium = await person.begin(), await premium.begin()
     free_answer = (await person.chat(on_free, LONG)).json()
     premium_answer = (await premium.chat(on_premium, LONG)).json()
