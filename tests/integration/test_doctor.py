@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.core.config import ConfigurationError, Settings
 from app.db.database import Database
+from app.services.blob_keeper import BlobKeeper
 from app.services.doctor_service import DoctorService, Finding
 from app.services.openrouter_service import OpenRouterService
 from tests.emulator.process import EmulatorProcess
+from tests.support.s3 import KEY, SECRET, S3Server
 from tests.support.served import make_settings
 
 pytestmark = pytest.mark.anyio
@@ -24,8 +27,12 @@ Examine = Callable[..., Any]
 
 
 async def report(settings: Callable[[], Settings], url: str) -> list[Finding]:
+    database = Database(lambda: url)
     doctor = DoctorService(
-        settings=settings, database=Database(lambda: url), openrouter=OpenRouterService(settings=settings)
+        settings=settings,
+        database=database,
+        openrouter=OpenRouterService(settings=settings),
+        blobs=BlobKeeper(settings=settings, database=database),
     )
     try:
         return [finding async for finding in doctor.examine()]
@@ -167,3 +174,28 @@ async def test_a_model_that_cannot_draw_is_no_image_model(examine: Examine) -> N
     finding = (await examine(image_generation_models="openai/gpt-4o"))["IMAGE_GENERATION_MODELS"]
 
     assert (finding.level, finding.text) == ("problem", "'openai/gpt-4o' makes no images")
+
+
+async def test_a_store_of_files_is_tried(examine: Examine, s3_server: S3Server, tmp_path: Path) -> None:
+    s3_server.make_bucket(bucket := f"doctor-{uuid4().hex}")
+    place = {
+        "image_s3_bucket": bucket,
+        "image_s3_endpoint": s3_server.url,
+        "image_s3_access_key_id": KEY,
+        "image_s3_secret_access_key": SECRET,
+    }
+    (tmp_path / "a file").touch()
+
+    levels = {
+        "bucket": (await examine(image_storage_type="s3", **place))["files"],
+        "no bucket": (await examine(image_storage_type="s3", **place | {"image_s3_bucket": "nowhere"}))["files"],
+        "folder": (await examine(image_storage_type="local"))["files"],
+        "no folder": (await examine(image_storage_type="local", image_storage_path=tmp_path / "a file"))["files"],
+    }
+
+    told = {name: each.level for name, each in levels.items()}
+    assert told == {"bucket": "ok", "no bucket": "problem", "folder": "ok", "no folder": "problem"}
+    assert "IMAGE_S3_" in levels["no bucket"].advice
+    assert "IMAGE_STORAGE_PATH" in levels["no folder"].advice
+    assert s3_server.list_keys(bucket) == []
+    assert [each for each in (tmp_path / "blobs").rglob("*") if each.is_file()] == []

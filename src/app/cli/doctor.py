@@ -10,7 +10,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem":
 
 
 def doctor() -> None:
-    """Check settings, database, OpenRouter, key, credits and models; exit code 1 when there are problems."""
+    """Check settings, database, files, OpenRouter, key, credits and models; exit code 1 when there are problems."""
     if "problem" in asyncio.run(_examined()):
         raise typer.Exit(1)
 

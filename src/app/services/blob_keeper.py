@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from io import BytesIO
 from typing import BinaryIO
 from uuid import UUID
 
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 ARRIVES_WITHIN = timedelta(hours=1)
 """Bytes that take longer than this to be stored belong to a process that is gone."""
 BATCH = 100
+_TRIAL = b"a file to try the store with"
 
 
 class StorageUnavailable(ServiceUnavailable):
@@ -163,6 +165,16 @@ class BlobKeeper:
         removed = [await self._remove_safely(blob) for blob in due]
         return sum(removed)
 
+    async def try_store(self) -> None:
+        """Store, read and remove a few bytes where new files go; raises whatever the store does."""
+        key, store = BlobKey(UUID(int=0), new_id()), self._store(StorageKind(self._settings().image_storage_type))
+        try:
+            await store.put(key, file_chunks(BytesIO(_TRIAL)))
+            if b"".join([chunk async for chunk in store.get(key)]) != _TRIAL:
+                raise OSError("what was stored comes back as something else")
+        finally:
+            await store.delete(key)
+
     async def aclose(self) -> None:
         """Close the stores; a later use opens them anew."""
         stores, self._stores = self._stores, {}
@@ -192,7 +204,9 @@ class BlobKeeper:
         return True
 
     def _store_of(self, blob: Blob) -> BlobStore:
-        kind = StorageKind(blob.storage)
+        return self._store(StorageKind(blob.storage))
+
+    def _store(self, kind: StorageKind) -> BlobStore:
         if kind not in self._stores:
             self._stores[kind] = self._open(kind)
         return self._stores[kind]

@@ -12,6 +12,7 @@ from app.db.database import Database, database
 from app.db.schema_version import is_up_to_date
 from app.openrouter.account import KeyInfo
 from app.openrouter.errors import AuthenticationFailed, Forbidden, OpenRouterError
+from app.services.blob_keeper import BlobKeeper, blob_keeper
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 
 LOW_CREDITS_USD = Decimal(5)
@@ -31,7 +32,7 @@ class Finding:
 
 
 class DoctorService:
-    """Examines settings, database and OpenRouter. Changes nothing, and asks no model."""
+    """Examines settings, database, the store of files and OpenRouter. Leaves nothing changed, and asks no model."""
 
     def __init__(
         self,
@@ -39,11 +40,13 @@ class DoctorService:
         settings: Callable[[], Settings],
         database: Database,
         openrouter: OpenRouterService,
+        blobs: BlobKeeper,
         clock: Clock = utc_now,
     ) -> None:
         self._settings = settings
         self._database = database
         self._openrouter = openrouter
+        self._blobs = blobs
         self._clock = clock
 
     async def examine(self) -> AsyncIterator[Finding]:
@@ -56,6 +59,8 @@ class DoctorService:
         yield Finding("ok", "settings", f"are complete, for {settings.app_env.value}")
         async for finding in self._examine_database():
             yield finding
+        if settings.image_storage_type != "database":
+            yield await self._examine_files(settings)
         async for finding in self._examine_openrouter(settings):
             yield finding
         for finding in self._examine_models(settings):
@@ -64,6 +69,7 @@ class DoctorService:
     async def aclose(self) -> None:
         """Close what was opened for looking."""
         await self._openrouter.aclose()
+        await self._blobs.aclose()
         await self._database.close()
 
     # database
@@ -85,6 +91,16 @@ class DoctorService:
             yield Finding("ok", "plans", ", ".join(each.plan.value for each in plans))
         else:
             yield Finding("problem", "plans", "there are none, so nobody can register", "Run `wisqu seed`.")
+
+    async def _examine_files(self, settings: Settings) -> Finding:
+        kind = settings.image_storage_type
+        try:
+            await self._blobs.try_store()
+        except Exception as error:  # whatever the store raises: it takes no files
+            settings_of = "IMAGE_S3_*, and that the bucket is there" if kind == "s3" else "IMAGE_STORAGE_PATH"
+            text = f"{kind} takes none ({type(error).__name__})"
+            return Finding("problem", "files", text, f"Check {settings_of}.")
+        return Finding("ok", "files", f"{kind} takes them and gives them back")
 
     # OpenRouter
 
@@ -185,4 +201,6 @@ def _has_passed(instant: str, now: datetime) -> bool:
         return False
 
 
-doctor_service = DoctorService(settings=get_settings, database=database, openrouter=openrouter_service)
+doctor_service = DoctorService(
+    settings=get_settings, database=database, openrouter=openrouter_service, blobs=blob_keeper
+)
