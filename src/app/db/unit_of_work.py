@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as WaitedTooLong
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from app.db.repositories.accounts import Accounts
+from app.db.repositories.analytics import Analytics
 from app.db.repositories.attachments import Attachments
 from app.db.repositories.audit import AuditLog
 from app.db.repositories.bills import Bills
@@ -69,6 +70,11 @@ class UnitOfWork:
     def accounts(self) -> Accounts:
         """``users`` and ``refresh_tokens``."""
         return Accounts(self._session)
+
+    @cached_property
+    def analytics(self) -> Analytics:
+        """What charts read."""
+        return Analytics(self._session)
 
     @cached_property
     def attachments(self) -> Attachments:

@@ -35,5 +35,6 @@ class Action(StrEnum):
     REMOVE_OVERRIDE = "overrides.remove"
     LIST_USERS = "users.list"
     READ_USER = "users.read"
+    READ_TOP_USERS = "analytics.top_users"
     LIST_AUDIT = "audit.list"
     READ_PRESET = "presets.read"

@@ -1,8 +1,7 @@
 """Sums for charts: what one ledger line and one ended answer add to the calendar month, the half hour and the day."""
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
@@ -140,16 +139,6 @@ def tally_rows(facts: AnswerFacts) -> list[dict[str, Any]]:
         for measure, value in told.items()
         if value is not None
     ]
-
-
-def active_users_by_day(months: Iterable[tuple[date, int, int]]) -> dict[date, int]:
-    """How many accounts were active on each day, from (month, days as bits, accounts with exactly these)."""
-    found: Counter[date] = Counter()
-    for month, bits, accounts in months:
-        for number in range(31):
-            if bits >> number & 1:
-                found[month + timedelta(days=number)] += accounts
-    return dict(found)
 
 
 def day_bits(month: date, first: date, last: date) -> int:

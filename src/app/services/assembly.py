@@ -9,6 +9,7 @@ from app.core.config import Settings, get_settings
 from app.db import database as default_database
 from app.db.database import Database
 from app.services.admin_service import AdminService, admin_service
+from app.services.analytics_service import AnalyticsService, analytics_service
 from app.services.answer_checkpoints import AnswerCheckpoints, answer_checkpoints
 from app.services.answer_readers import AnswerReaders
 from app.services.attachment_service import AttachmentService, attachment_service
@@ -65,6 +66,7 @@ class Services:
     shared: SharedAnswers
     blobs: BlobKeeper
     admin: AdminService
+    analytics: AnalyticsService
     attachments: AttachmentService
     auth: AuthService
     cache_stats: CacheStatsService
@@ -95,6 +97,7 @@ class Services:
             follow_ups=follow_ups,
             blobs=blob_keeper,
             admin=admin_service,
+            analytics=analytics_service,
             attachments=attachment_service,
             auth=auth_service,
             cache_stats=cache_stats_service,
@@ -159,6 +162,7 @@ class Services:
             shared=shared,
             blobs=blobs,
             admin=AdminService(database=database, clock=clock),
+            analytics=AnalyticsService(database=database, openrouter=openrouter, clock=clock),
             attachments=AttachmentService(
                 settings=read_settings, database=database, blobs=blobs, gates=gates, clock=clock
             ),

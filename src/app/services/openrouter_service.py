@@ -124,6 +124,18 @@ class OpenRouterService:
         """The ids OpenRouter itself listed last; ``None`` as long as it could not be asked."""
         return self._live_catalog.listed
 
+    def breaker_states(self) -> dict[str, str]:
+        """The models this process leaves alone now: `open`, or `hosts_open` where it is only some of their hosts."""
+        now = asyncio.get_running_loop().time()
+        models = {model for model, _ in self._breaker.circuits()}
+        states = {}
+        for model in models:
+            if not self._breaker.admits(model, now):
+                states[model] = "open"
+            elif self._breaker.failing_providers(model, now):
+                states[model] = "hosts_open"
+        return states
+
     @property
     def catalog_error(self) -> OpenRouterError | None:
         """Why OpenRouter's list could not be had when it was asked for last."""

@@ -169,7 +169,7 @@ class Rollups:
 
     def _slot(self, instant: Any) -> Any:
         if self._is_sqlite:
-            return cast(func.strftime("%s", instant), Integer).op("/")(SLOT_SECONDS)
+            return cast(func.strftime("%s", instant), Integer) // literal(SLOT_SECONDS, Integer)
         return cast(func.floor(extract("epoch", instant) / SLOT_SECONDS), Integer)
 
     def _day(self, instant: Any) -> Any:
