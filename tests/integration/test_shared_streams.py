@@ -1,6 +1,7 @@
 """Streams on a real server: written once, without gaps, whatever the server forgot."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -65,6 +66,24 @@ async def test_one_stream_that_cannot_be_received_does_not_silence_the_others(st
             await asyncio.sleep(0.01)
 
     assert heard == entries(1, 2)
+
+
+@pytest.mark.parametrize("ahead", [-600, 600])
+async def test_signals_are_heard_though_our_clock_is_not_the_servers(
+    streams: SharedStreams, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    key, right = uuid4().hex, time.time
+    heard: list[Entry] = []
+    monkeypatch.setattr(time, "time", lambda: right() + ahead)
+
+    streams.listen(key, heard.extend)
+    await asyncio.sleep(0.1)
+    await streams.signal(key, "stop", b"this one")
+    async with asyncio.timeout(5):
+        while not heard:  # noqa: ASYNC110  (the server says when)
+            await asyncio.sleep(0.01)
+
+    assert [(each.name, each.data) for each in heard] == [("stop", b"this one")]
 
 
 async def test_a_rush_is_no_fault_of_the_server(store: SharedStore) -> None:

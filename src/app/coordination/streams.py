@@ -4,7 +4,6 @@ One connection of a process follows all the streams it reads, and its signals; n
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,7 +66,8 @@ Receive = Callable[[list[Entry]], None]
 
 @dataclass(slots=True)
 class _Followed:
-    cursor: str
+    cursor: str | None
+    """``None``: begin a little before now, which only the server knows."""
     receive: Receive
 
 
@@ -119,8 +119,7 @@ class SharedStreams:
     def listen(self, key: str, receive: Receive) -> None:
         """Hear the signals under ``key``. The same one may come again: it must do no harm twice."""
         if key not in self._followed:
-            since = round((time.time() - SIGNALS_LOOK_BACK_SECONDS) * 1000)
-            self._follow(key, f"{since}-0", receive)
+            self._follow(key, None, receive)
 
     async def mark(self, key: str, *, seconds: int) -> None:
         """Leave a mark that is there for ``seconds``."""
@@ -139,7 +138,7 @@ class SharedStreams:
             with suppress(asyncio.CancelledError):
                 await tail
 
-    def _follow(self, key: str, cursor: str, receive: Receive) -> None:
+    def _follow(self, key: str, cursor: str | None, receive: Receive) -> None:
         self._followed[key] = _Followed(cursor, receive)
         if self._tail is None or self._tail.done():
             self._tail = asyncio.create_task(self._follow_all(), name="shared streams")
@@ -149,8 +148,11 @@ class SharedStreams:
     async def _follow_all(self) -> None:
         bell = _Followed("0-0", lambda _: None)
         while self._followed:
-            streams = self._followed | {self._bell: bell}
-            cursors = [each.cursor for each in streams.values()]
+            if not await self._find_beginnings():
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            streams = {key: each for key, each in self._followed.items() if each.cursor} | {self._bell: bell}
+            cursors = [each.cursor or "" for each in streams.values()]
             question: tuple[Word, ...] = (
                 "XREAD",
                 "COUNT",
@@ -171,6 +173,18 @@ class SharedStreams:
                     followed.cursor = rows[-1][0].decode()
                     _hand_over(key, followed.receive, rows)
         await self._store.command("DEL", self._bell)
+
+    async def _find_beginnings(self) -> bool:
+        """Where to begin among signals, which bear the server's time: ours may be another. False without an answer."""
+        new = [each for each in self._followed.values() if each.cursor is None]
+        if new:
+            now = await self._store.command("TIME")
+            if now is None:
+                return False
+            since = (int(now[0]) - SIGNALS_LOOK_BACK_SECONDS) * 1000
+            for each in new:
+                each.cursor = f"{since}-0"
+        return True
 
 
 def _hand_over(key: str, receive: Receive, rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
