@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import update
 
-from app.db.models import Message, MessageAttachment
+from app.core.ids import new_id
+from app.db.models import Attachment, Message, MessageAttachment
 from tests.conftest import Join
 from tests.support.accounts import Person
 from tests.support.conversations import add_branch
@@ -125,7 +126,7 @@ class TestFilesBesideAQuestion:
         counts = []
         for questions in (1, 50):
             conversation = await person.begin()
-            ids = [await send(person, f"{number}.png") for number in range(questions)]
+            ids = await copies(app, person, await send(person), questions)
             await answered_with(app, person, conversation, ids)
             with counted_statements(app) as statements:
                 messages = await messages_of(person, conversation)
@@ -134,6 +135,17 @@ class TestFilesBesideAQuestion:
             counts.append(len(statements))
 
         assert counts[0] == counts[1]
+
+
+async def copies(app: ServedApp, person: Person, attachment_id: str, count: int) -> list[str]:
+    """So many files with the content of this one."""
+    async with app.services.database.unit_of_work() as uow:
+        row = await uow.attachments.require(person.user_id, UUID(attachment_id))
+        columns = {each.name: getattr(row, each.name) for each in Attachment.__table__.columns}
+        made = [Attachment(**columns | {"id": new_id()}) for _ in range(count)]
+        uow._session.add_all(made)
+        await uow.commit()
+    return [str(each.id) for each in made]
 
 
 async def answered_with(app: ServedApp, person: Person, conversation_id: str, attachment_ids: list[str]) -> None:
