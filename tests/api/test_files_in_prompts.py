@@ -289,6 +289,39 @@ class TestPlans:
         assert parts_of(sent(openrouter, conversation_id)[-1], "file") == []
 
 
+class TestOtherWaysToAsk:
+    async def test_an_answer_by_a_schema_takes_files_as_well(
+        self, app: ServedApp, premium: Person, openrouter: EmulatorProcess
+    ) -> None:
+        conversation_id = await premium.begin()
+        files = [await send(premium, "a.png", picture()), await send(premium, "b.pdf", BOOK)]
+        schema = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+        body = {"conversation_id": conversation_id, "message": "What is this?", "response_schema": schema}
+        answer = await premium.http.post(
+            "/api/v1/chat/structured", json=body | {"attachment_ids": files, "model": "openai/gpt-4o"}
+        )
+
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["schema_validation_passed"] is True
+        (asked,) = sent(openrouter, conversation_id)
+        assert (len(parts_of(asked, "image_url")), len(parts_of(asked, "file"))) == (1, 1)
+        assert asked["plugins"][0]["pdf"]["engine"] == "native"
+        await require_sound_books(app, openrouter, premium)
+
+    async def test_answered_once_more_the_files_go_along_again(
+        self, premium: Person, openrouter: EmulatorProcess
+    ) -> None:
+        conversation_id = await premium.begin()
+        first = await ask(premium, conversation_id, await send(premium, "b.pdf", BOOK), model=TEXT_ONLY)
+        again = await premium.http.post(
+            f"/api/v1/chat/messages/{first['message_id']}/regenerate", json={"model": TEXT_ONLY}
+        )
+
+        assert again.status_code == 200, again.text
+        assert [len(parts_of(body, "file")) for body in sent(openrouter, conversation_id)] == [1, 1]
+        assert openrouter.parses(digest(BOOK))["parsed"] == 1
+
+
 class TestStores:
     @pytest.mark.parametrize("storage", ["database", "local"])
     async def test_bytes_come_from_wherever_they_lie(
