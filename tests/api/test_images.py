@@ -98,6 +98,16 @@ class TestModels:
         assert (refused.status_code, refused.json()["allowed"]) == (422, [FLUX])
         assert refused.json()["fields"][0]["field"] == "model"
 
+    async def test_a_server_may_let_all_of_them_draw(self, serve_app: Serve, join_app: Join) -> None:
+        app = await serve_app(image_generation_models="*")
+        person = await join_app(app, plan=PlanTier.PREMIUM)
+        models = [each["id"] for each in (await person.http.get(f"{IMAGES}/models")).json()["items"]]
+
+        assert {NANO, FLUX, IN_CHATS, "openai/gpt-image-2"} <= set(models)
+        assert "openai/gpt-4o" not in models
+        assert (await draw(person, model=IN_CHATS))["served_model"] == IN_CHATS
+        assert (await draw(person))["served_model"] == models[0]
+
     async def test_each_model_tells_what_it_takes(self, person: Person) -> None:
         models = {each["id"]: each for each in (await person.http.get(f"{IMAGES}/models")).json()["items"]}
 

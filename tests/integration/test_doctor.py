@@ -170,6 +170,10 @@ async def test_models_that_nobody_offers_are_problems(examine: Examine, setting:
     assert (await examine(**{setting: "nobody/nothing"}))[setting.upper()].level == "problem"
 
 
+async def test_all_image_models_at_once_are_fine(examine: Examine) -> None:
+    assert (await examine(image_generation_models="*"))["IMAGE_GENERATION_MODELS"].level == "ok"
+
+
 async def test_a_model_that_cannot_draw_is_no_image_model(examine: Examine) -> None:
     finding = (await examine(image_generation_models="openai/gpt-4o"))["IMAGE_GENERATION_MODELS"]
 

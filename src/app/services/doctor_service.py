@@ -13,6 +13,7 @@ from app.db.schema_version import is_up_to_date
 from app.openrouter.account import KeyInfo
 from app.openrouter.errors import AuthenticationFailed, Forbidden, OpenRouterError
 from app.services.blob_keeper import BlobKeeper, blob_keeper
+from app.services.image_planner import ALL_MODELS
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 
 LOW_CREDITS_USD = Decimal(5)
@@ -157,6 +158,9 @@ class DoctorService:
             for model in models:
                 yield self._examine_model(name, model)
         for model in settings.image_generation_models:
+            if model == ALL_MODELS:
+                yield Finding("ok", "IMAGE_GENERATION_MODELS", "every model that draws may")
+                continue
             yield self._examine_model("IMAGE_GENERATION_MODELS", model, draws=True)
 
     def _examine_model(self, setting: str, model: str, *, draws: bool = False) -> Finding:
