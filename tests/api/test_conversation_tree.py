@@ -410,3 +410,21 @@ async def test_a_long_conversation_opens_in_a_constant_number_of_statements(app:
         counts.append(len(statements))
 
     assert 3 <= counts[0] == counts[1] <= 6, statements
+
+
+async def test_a_question_asked_in_very_many_ways_stays_small_to_read(app: ServedApp, person: Person) -> None:
+    conversation_id, count = await person.begin(), 300
+    ids = [
+        str((await add_branch(app.services.database, person.user_id, conversation_id, messages=1))[0])
+        for _ in range(count)
+    ]
+    shown = (await read(person, conversation_id, tree="all"))["messages"]
+
+    assert [each["id"] for each in shown] == ids
+    assert [each["sibling_index"] for each in shown] == list(range(1, count + 1))
+    assert {each["sibling_count"] for each in shown} == {count}
+    assert {len(each["sibling_ids"]) for each in shown} == {20}
+    for at, each in enumerate(shown):
+        start = ids.index(each["sibling_ids"][0])
+        assert each["sibling_ids"] == ids[start : start + 20]
+        assert {ids[max(0, at - 1)], ids[at], ids[min(count - 1, at + 1)]} <= set(each["sibling_ids"])

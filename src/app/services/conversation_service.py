@@ -1,6 +1,7 @@
 """Conversations: create, list, read, rename, delete."""
 
 import base64
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from app.services.preset_choice import address_of, check_values, require_preset
 
 EXPORT_BATCH = 200
 """Messages read at a time."""
+NEAREST_SIBLINGS = 20
+"""So many siblings of a message are named: all of a thousand, beside each of the thousand, would be a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,23 @@ class ConversationWithMessages:
     preset_newest_version: int | None
     """Of the preset it keeps to an earlier version of; ``None`` where it has none, or that is gone."""
 
-    def siblings_of(self, message: Any) -> Sequence[UUID]:
-        """The messages with the same parent, itself among them, oldest first."""
-        alone = (message.id,)
-        return alone if message.role == "summary" else self.siblings.get(message.parent_id, alone)
+    def place_of(self, message: Any) -> "Place":
+        """Where a message stands among those with the same parent, oldest first."""
+        siblings = () if message.role == "summary" else self.siblings.get(message.parent_id, ())
+        if not siblings:
+            return Place(1, 1, (message.id,))
+        index = bisect_left(siblings, message.id)  # ids are in the order of time
+        start = max(0, min(index - NEAREST_SIBLINGS // 2, len(siblings) - NEAREST_SIBLINGS))
+        return Place(index + 1, len(siblings), siblings[start : start + NEAREST_SIBLINGS])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The number of a message among its siblings (from 1), how many they are, and the nearest of them with itself."""
+
+    number: int
+    count: int
+    nearest: Sequence[UUID]
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def read_message(message: Any, attachments: Sequence[Any]) -> MessageRead:
 
 
 class PlacedMessageRead(MessageRead):
-    """A message and its siblings: what follows the same parent, itself among them, oldest first."""
+    """A message and its siblings, what follows the same parent: the nearest 20, itself among them, oldest first."""
 
     sibling_ids: list[UUID]
     sibling_count: int

@@ -113,10 +113,10 @@ async def generate_title(
 
 
 def _place(message: Any, found: ConversationWithMessages) -> PlacedMessageRead:
-    sibling_ids = found.siblings_of(message)
+    place = found.place_of(message)
     return PlacedMessageRead(
         **vars(read_message(message, found.attachments.get(message.id, ()))),
-        sibling_ids=list(sibling_ids),
-        sibling_count=len(sibling_ids),
-        sibling_index=sibling_ids.index(message.id) + 1,
+        sibling_ids=list(place.nearest),
+        sibling_count=place.count,
+        sibling_index=place.number,
     )
