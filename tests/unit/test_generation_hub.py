@@ -9,6 +9,7 @@ import pytest
 from app.coordination.coordination import Coordination
 from app.core.config import load_settings
 from app.core.errors import ServiceUnavailable
+from app.db.database import Database
 from app.services import generation_hub
 from app.services.answer_log import AnswerLog
 from app.services.chat_events import ContentDelta, MessageInterrupted
@@ -23,7 +24,8 @@ USER = uuid4()
 
 def make_hub(**changes: Any) -> GenerationHub:
     settings = load_settings(_env_file=None, **changes)
-    shared = SharedAnswers(settings=lambda: settings, coordination=Coordination(lambda: None))
+    database = Database(lambda: settings.resolved_database_url)
+    shared = SharedAnswers(settings=lambda: settings, coordination=Coordination(lambda: None), database=database)
     return GenerationHub(settings=lambda: settings, shared=shared)
 
 

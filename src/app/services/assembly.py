@@ -133,7 +133,7 @@ class Services:
         blobs = BlobKeeper(settings=read_settings, database=database, clock=clock)
         leases = LeaseKeeper(settings=read_settings, database=database, quotas=quotas, clock=clock)
         checkpoints = AnswerCheckpoints(settings=read_settings, database=database)
-        shared = SharedAnswers(settings=read_settings, coordination=coordination)
+        shared = SharedAnswers(settings=read_settings, coordination=coordination, database=database)
         hub = GenerationHub(settings=read_settings, shared=shared)
         files = TurnFileReader(database=database, blobs=blobs, clock=clock)
         repeated = RepeatedRequests(database=database, hub=hub)

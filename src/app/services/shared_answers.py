@@ -6,12 +6,18 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.coordination.coordination import Coordination, coordination
 from app.coordination.streams import Entry, SharedStreams
 from app.core.config import Settings, get_settings
-from app.core.errors import AppError
+from app.core.errors import AppError, NotFound
+from app.db.database import Database, database
 from app.services.answer_log import AnswerLog, LoggedEvent
 from app.services.chat_events import ChatEvent, MessageFailed, encode
+
+log = structlog.get_logger(__name__)
 
 LOG_PREFIX = "wisqu:answers:1:"
 READERS_PREFIX = "wisqu:readers:1:"
@@ -26,6 +32,8 @@ PRESENCE_SECONDS = 15
 """How long a reader in another process counts as present without saying so again."""
 ROUND_SECONDS = 5.0
 """How often a process looks after the logs it mirrors; one that nobody wanted for so long is let go."""
+STILL_ROUNDS = 3
+"""So many rounds without news are waited, behind the stored end of an answer, for the end of its log."""
 
 Stop = Callable[[UUID, UUID, str], object]
 
@@ -44,6 +52,7 @@ class _Mirror:
     answer: AnswerLog
     wanted_at: float
     count_before: int = -1
+    still_rounds: int = 0
 
     def receive(self, entries: list[Entry]) -> None:
         answer = self.answer
@@ -57,10 +66,12 @@ class _Mirror:
 class SharedAnswers:
     """Without a shared server nothing here does anything: nobody is found, nobody is told."""
 
-    def __init__(self, *, settings: Callable[[], Settings], coordination: Coordination) -> None:
+    def __init__(self, *, settings: Callable[[], Settings], coordination: Coordination, database: Database) -> None:
         self._settings = settings
         self._coordination = coordination
+        self._database = database
         self._mirrors: dict[str, _Mirror] = {}
+        self._given_up: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rounds: asyncio.Task[None] | None = None
         self._stop: Stop = lambda *_: None
@@ -82,6 +93,8 @@ class SharedAnswers:
         if streams is None:
             return None
         key = _log_key(user_id, message_id)
+        if key in self._given_up:
+            return None
         if key not in self._mirrors:
             entries = await streams.read(key)
             if not entries:
@@ -181,14 +194,36 @@ class SharedAnswers:
         answer = mirror.answer
         if answer.readers:
             await streams.mark(READERS_PREFIX + str(answer.message_id), seconds=PRESENCE_SECONDS)
-            is_still = answer.count == mirror.count_before
+            mirror.still_rounds = mirror.still_rounds + 1 if answer.count == mirror.count_before else 0
             mirror.count_before = answer.count
-            # A server that lost its data lost the end too: the stored message knows it, and the log may come anew.
-            if is_still and await streams.exists(key) is False:
+            if mirror.still_rounds and await self._will_stay_still(streams, key, mirror):
                 self._forget(streams, key)
                 answer.break_off()
         elif _now() - mirror.wanted_at > ROUND_SECONDS:
             self._forget(streams, key)
+
+    async def _will_stay_still(self, streams: SharedStreams, key: str, mirror: _Mirror) -> bool:
+        """Whether nothing more is to be heard: the stored message knows the end."""
+        if await streams.exists(key) is False:
+            return True  # the server lost its data, and the end with it; the log may come anew
+        if mirror.still_rounds < STILL_ROUNDS or not await self._has_ended(mirror.answer):
+            return False
+        # A server that is full, or was away, did not take the end. What it holds would keep everybody waiting.
+        self._given_up.add(key)
+        seconds = self._settings().openrouter_total_timeout_seconds + MARGIN_SECONDS
+        asyncio.get_running_loop().call_later(seconds, self._given_up.discard, key)
+        log.warning("answer.end_not_shared", message_id=str(mirror.answer.message_id))
+        return True
+
+    async def _has_ended(self, answer: AnswerLog) -> bool:
+        try:
+            async with self._database.read_only() as uow:
+                message = await uow.conversations.require_answer(answer.user_id, answer.message_id)
+                return message.status != "pending"
+        except NotFound:
+            return True
+        except (SQLAlchemyError, OSError):
+            return False
 
     def _hear_stops(self, signals: list[Entry]) -> None:
         for signal in signals:
@@ -209,4 +244,4 @@ def _log_key(user_id: UUID, message_id: UUID) -> str:
     return f"{LOG_PREFIX}{user_id}:{message_id}"
 
 
-shared_answers = SharedAnswers(settings=get_settings, coordination=coordination)
+shared_answers = SharedAnswers(settings=get_settings, coordination=coordination, database=database)
