@@ -301,15 +301,20 @@ def told(piece: RouteEvent, sources: Sources) -> ChatEvent | None:
     """
     match piece:
         case TextPiece(text) | RefusalDelta(text):
-            return ContentDelta(text=text)
+            return ContentDelta(text=_as_kept(text))
         case ThoughtPiece(text):
-            return ReasoningDelta(text=text)
+            return ReasoningDelta(text=_as_kept(text))
         case ImageDelta(url):
             return Image(url=url)
         case AnnotationDelta(annotation):
             source = sources.add(annotation)
             return _citation(source) if source else None
     return None
+
+
+def _as_kept(text: str) -> str:
+    # What no store can hold is not shown either: the pieces are the stored text, cut. Nearly never there.
+    return storable(text) if "\0" in text else text
 
 
 def told_structured(piece: RouteEvent, partial: PartialAnswer, sources: Sources) -> ChatEvent | None:
