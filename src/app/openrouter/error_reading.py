@@ -10,7 +10,7 @@ import msgspec
 
 from app.openrouter import errors
 from app.openrouter.errors import OpenRouterError
-from app.openrouter.reading import as_decimal, as_flag, as_map, as_maps, as_text, as_texts
+from app.openrouter.reading import as_decimal, as_flag, as_map, as_maps, as_name, as_text, as_texts
 
 _BY_TYPE: Mapping[str, type[OpenRouterError]] = {
     "context_length_exceeded": errors.ContextLengthExceeded,
@@ -84,7 +84,7 @@ def read_error(
     return kind(
         message,
         status=code,
-        provider=as_text(metadata.get("provider_name")) or provider,
+        provider=as_name(metadata.get("provider_name")) or provider,
         model=model,
         generation_id=generation_id,
         upstream_message=upstream_message,

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from app.openrouter.reading import as_charge, as_count, as_decimal, as_flag, as_map, as_text
+from app.openrouter.reading import (
+    MOST_REASON,
+    as_charge,
+    as_count,
+    as_decimal,
+    as_flag,
+    as_id,
+    as_map,
+    as_name,
+    as_text,
+)
 from app.openrouter.types import Usage
 
 
@@ -34,17 +44,17 @@ class GenerationRecord:
 def read_generation(data: Any) -> GenerationRecord | None:
     """The `data` of the answer, read with exact decimals; None when it is no record."""
     record = as_map(data)
-    id_ = as_text(record.get("id"))
+    id_ = as_id(record.get("id"))
     if id_ is None:
         return None
     return GenerationRecord(
         id=id_,
-        model=as_text(record.get("model")),
-        provider=as_text(record.get("provider_name")),
+        model=as_name(record.get("model")),
+        provider=as_name(record.get("provider_name")),
         usage=_read_usage(record),
         cache_discount=as_decimal(record.get("cache_discount")),
-        finish_reason=as_text(record.get("finish_reason")),
-        native_finish_reason=as_text(record.get("native_finish_reason")),
+        finish_reason=as_name(record.get("finish_reason"), MOST_REASON),
+        native_finish_reason=as_name(record.get("native_finish_reason"), MOST_REASON),
         cancelled=as_flag(record.get("cancelled")),
         search_engine=as_text(record.get("web_search_engine")),
         search_results=as_count(record.get("num_search_results")),

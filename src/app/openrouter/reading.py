@@ -12,9 +12,28 @@ _exact = msgspec.json.Decoder(float_hook=Decimal)
 """Numbers with a point or an exponent become Decimal straight from their text, without passing through float."""
 
 
+MOST_NAME = 100
+MOST_REASON = 40
+MOST_ID = 200
+"""Characters."""
+
+
 def as_text(value: Any) -> str | None:
     """A string with something in it, else None."""
     return value if isinstance(value, str) and value else None
+
+
+def as_name(value: Any, most: int = MOST_NAME) -> str | None:
+    """Text that can stand in a column, a log line and a label of a metric: without control signs, cut to `most`."""
+    if not isinstance(value, str):
+        return None
+    name = value if value.isprintable() else "".join(each for each in value if each.isprintable())
+    return name[:most] or None
+
+
+def as_id(value: Any) -> str | None:
+    """What something is asked for by: as it is or not at all, since a cut one would be another's."""
+    return value if value is not None and as_name(value, MOST_ID) == value else None
 
 
 def as_map(value: Any) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import aiohttp
 
 from app.openrouter.errors import TruncatedStream, UnreadableAnswer
+from app.openrouter.reading import as_id
 from app.openrouter.timeouts import StreamClock
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
@@ -42,7 +43,7 @@ class ResponseBody:
 
     @property
     def generation_id(self) -> str | None:
-        return self._response.headers.get("X-Generation-Id")
+        return as_id(self._response.headers.get("X-Generation-Id"))
 
     async def next_piece(self) -> bytes:
         """What came since the last piece, at least one byte; nothing at the end of the body."""

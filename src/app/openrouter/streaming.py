@@ -11,7 +11,7 @@ from app.openrouter.chunks import Choice, Chunk, Delta, decode_chunk
 from app.openrouter.error_reading import read_error
 from app.openrouter.errors import EmptyAnswer, OpenRouterError, TruncatedStream, UnreadableAnswer
 from app.openrouter.parsed_files import parsing_cost
-from app.openrouter.reading import as_map, as_maps, as_text, read_usage
+from app.openrouter.reading import MOST_REASON, as_id, as_map, as_maps, as_name, as_text, read_usage
 from app.openrouter.reasoning_details import ReasoningDetailsFold
 from app.openrouter.think_tags import ThinkTags, answer_in_thinking
 from app.openrouter.tool_calls import ToolCallFold
@@ -124,11 +124,11 @@ class CompletionFold:
     def _read_head(self, chunk: Chunk) -> None:
         # Nearly always the same as before: comparing is cheaper than reading.
         if chunk.id != self.generation_id:
-            self.generation_id = as_text(chunk.id) or self.generation_id
+            self.generation_id = as_id(chunk.id) or self.generation_id
         if chunk.model != self.model:
-            self.model = as_text(chunk.model) or self.model
+            self.model = as_name(chunk.model) or self.model
         if chunk.provider != self.provider:
-            self.provider = as_text(chunk.provider) or self.provider
+            self.provider = as_name(chunk.provider) or self.provider
         if chunk.usage:
             self.usage = read_usage(chunk.usage) or self.usage
         if chunk.openrouter_metadata:
@@ -136,9 +136,9 @@ class CompletionFold:
 
     def _read_choice(self, choice: Choice, events: list[StreamEvent]) -> None:
         if choice.finish_reason is not None:
-            self.finish_reason = as_text(choice.finish_reason) or self.finish_reason
+            self.finish_reason = as_name(choice.finish_reason, MOST_REASON) or self.finish_reason
         if choice.native_finish_reason is not None:
-            self.native_finish_reason = as_text(choice.native_finish_reason) or self.native_finish_reason
+            self.native_finish_reason = as_name(choice.native_finish_reason, MOST_REASON) or self.native_finish_reason
         delta = choice.delta or choice.message
         if delta is None:
             return
