@@ -168,3 +168,24 @@ class TestCleanTitle:
     @pytest.mark.parametrize("answer", ["a\x00b", "a\ud800b"])
     def test_what_no_database_holds_is_dropped(self, answer: str) -> None:
         assert clean_title(answer) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("told", "title"),
+    [
+        ("\u202etceles\u202c prayer", "tceles prayer"),
+        ("\u2066Zakat\u2069", "Zakat"),
+        ("\x1b[31mFasting", "[31mFasting"),
+        ("\ufeffHajj", "Hajj"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+    ],
+)
+def test_a_title_carries_nothing_that_steers_the_page(told: str, title: str) -> None:
+    assert clean_title(told) == title
+    assert title_from(told) == title
+
+
+@pytest.mark.parametrize("told", ["\u200b\u200b", "\x07", "\u202e \u202c", "\ufeff"])
+def test_a_title_that_nobody_can_see_is_none(told: str) -> None:
+    assert clean_title(told) == ""
+    assert title_from(told) == "New conversation"

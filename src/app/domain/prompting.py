@@ -145,9 +145,21 @@ def _quote(documents: Sequence[Document]) -> str:
     return "<documents>\n" + "\n".join(parts) + "\n</documents>"
 
 
+def _shown(text: str) -> str:
+    """Without what a list of titles must not carry out: control signs, and what turns the letters behind it around.
+
+    Empty where nothing that can be seen is left. Joiners stay: Persian and Urdu are written with them.
+    """
+    left = "".join(each for each in text if each.isspace() or not _STEERS.match(each))
+    return left if any(each.isprintable() and not each.isspace() for each in left) else ""
+
+
+_STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
 def title_from(text: str, *, limit: int = 60) -> str:
     """A title from the first words of a message, for when no model gives one."""
-    line = " ".join(text.split())
+    line = " ".join(_shown(text).split())
     if len(line) > limit:
         head = line[: limit - 1]
         line = (head.rsplit(" ", 1)[0] if " " in head else head).rstrip(" ,.;:")
@@ -157,5 +169,5 @@ def title_from(text: str, *, limit: int = 60) -> str:
 
 def clean_title(text: str, *, limit: int = 80) -> str:
     """A model's title without quotation marks, headings or a full stop, on one line; empty when nothing is left."""
-    line = next((line for line in storable(text).splitlines() if line.strip(" #*\"'`«»“”.")), "")
+    line = next((line for line in _shown(storable(text)).splitlines() if line.strip(" #*\"'`«»“”.")), "")
     return line.strip(" #*\"'`«»“”.")[:limit].strip()
