@@ -97,6 +97,23 @@ async def test_a_changed_system_prompt_is_named(talk: Talk) -> None:
     assert await talk.outcome() == ("prefix_changed", "system")
 
 
+async def test_a_search_makes_it_another_prompt_and_two_with_one_are_alike(
+    talk: Talk, openrouter: EmulatorProcess
+) -> None:
+    assert await talk.outcome() == ("first_request", None)
+    assert await talk.outcome() == ("hit", None)
+    assert await talk.outcome(web_search=True) == ("prefix_changed", "web search")
+    assert await talk.outcome(web_search=True) == ("hit", None)
+    assert await talk.outcome(web_search={"max_results": 7}) == ("prefix_changed", "web search")
+    assert await talk.outcome(web_search={"max_results": 7}) == ("hit", None)
+    assert (await talk.outcome())[0] == "hit"  # what the first two left is still there
+    talk.preset_id = await keep_preset(talk.person)
+    await talk.outcome(web_search=True)
+    assert await talk.outcome() == ("prefix_changed", "web search")
+    sent = [each["body"] for each in openrouter.requests() if "messages" in (each["body"] or ())]
+    assert not any("cache_control" in tool for body in sent for tool in body.get("tools", ()))
+
+
 async def test_what_is_too_old_has_expired(talk: Talk, clock: MovedClock, openrouter: EmulatorProcess) -> None:
     await talk.ask()
     clock.advance(3_660, openrouter)  # beyond the longest life that a mark can ask for

@@ -250,3 +250,15 @@ async def test_the_app_does_it_by_itself(
     async with asyncio.timeout(20):
         while len(await ledger(app)) < 2:  # noqa: ASYNC110 - the app tells nobody
             await asyncio.sleep(0.1)
+
+
+async def test_a_prompt_with_a_search_is_not_sent_again(
+    app: ServedApp, person: Person, clock: MovedClock, openrouter: EmulatorProcess
+) -> None:
+    """Whoever sends it again may search again, and pay for that."""
+    conversation_id = await person.begin()
+    assert (await person.chat(conversation_id, LONG)).status_code == 200
+    little = {"max_results": 1, "max_searches": 1}  # what is found would make keeping dearer
+    assert (await person.chat(conversation_id, LONG, web_search=little)).status_code == 200
+    await pause(app, clock, openrouter)
+    assert len(openrouter.requests(session_id=conversation_id)) == 2

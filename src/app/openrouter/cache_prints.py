@@ -43,6 +43,8 @@ class CachedCall(msgspec.Struct, frozen=True, array_like=True):
     tokens: int | None
     printed: PromptPrint
     was_ordered: bool = False
+    searched: bool = False
+    """Whether the prompt began with the tool that searches the web."""
 
 
 @dataclass(frozen=True, slots=True)

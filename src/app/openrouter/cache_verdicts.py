@@ -15,6 +15,8 @@ from app.openrouter.cache_warmth import life_of_common
 NEARLY = 0.9
 """A call that reads this part of what the one before left has found it: what is new lies behind it."""
 DETAIL_CHARS = 100
+SEARCH_SWITCHED = "web search"
+"""The tool that searches stands before everything else: with or without it a prompt is another from its beginning."""
 
 
 class CacheOutcome(StrEnum):
@@ -96,6 +98,8 @@ def _lost(call: JudgedCall, before: CachedCall, rules: CacheRules) -> CacheVerdi
     """What became of what the earlier call had left."""
     common = common_part(before.printed, call.blocks)
     life = life_of_common(common, before.printed, call.blocks, rules, scale=_scale(call))
+    if life is None and before.searched != ("search" in call.blocks.kinds):
+        return CacheVerdict(CacheOutcome.PREFIX_CHANGED, SEARCH_SWITCHED)
     if life is None:
         return CacheVerdict(CacheOutcome.PREFIX_CHANGED, _named(call.blocks, common.changed))
     age = call.asked_at - before.began_at
@@ -129,6 +133,8 @@ def _named(blocks: PromptBlocks, changed: int | None) -> str:
     if changed is None:
         return "shortened"
     (message, part), role = blocks.places[changed], blocks.roles[changed]
+    if role == "search":
+        return SEARCH_SWITCHED
     if message < 0:
         return f"tool {part + 1}"
     return "system" if role in ("system", "developer") else f"message {message + 1}"

@@ -23,6 +23,8 @@ from app.openrouter.cache_value import Costs, covers, growth_step, spread, stead
 SHORT_HEAD_PENALTY = 1.0
 """A head that lives shortly keeps what follows it from living long."""
 SHARED_DOCUMENTS_PRIOR = 0.1
+SEARCH_STAYS_PRIOR = 0.5
+"""Whether the next question searches the web as well: people ask for it question by question."""
 MOST_USES = 40
 """How often an outlook serves before it is worked out anew; at first less often, as more is learned then."""
 
@@ -65,8 +67,9 @@ class Worth:
                 values[at] = shared
                 continue
             if blocks.prefixes[at] not in old:
-                is_volatile = blocks.kinds[at] == "volatile"
-                survives *= 0.0 if is_volatile else memory.survival.chance(survival_key(blocks, at))
+                kind = blocks.kinds[at]
+                prior = SEARCH_STAYS_PRIOR if kind == "search" else None
+                survives *= 0.0 if kind == "volatile" else memory.survival.chance(survival_key(blocks, at), prior=prior)
                 value = tuple([survives * cost for cost in turn])
             values[at] = value
         if first >= head:  # nothing shorter can be cached: the head shares the fate of what makes it long enough

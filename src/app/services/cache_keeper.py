@@ -86,6 +86,8 @@ class CacheKeeper:
         before = self._kept.pop(turn.conversation_id, None)
         if before is not None and before.observed is not None:
             self._odds.count(before.observed, came=True)
+        if turn.planned.search is not None:
+            return  # sent again it might search again; without its tool it would be another prompt
         cache, profile = turn.planned.cache, self._openrouter.catalog.get(result.model)
         prompt = kept_prompt(result.usage, cache.blocks, cache.breakpoints, cache_rules(result.model, profile))
         left = result.caching[-1].left

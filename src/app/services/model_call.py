@@ -251,7 +251,7 @@ class ModelCall:
             blocks=cache.blocks,
             points=cache.breakpoints,
             is_enabled=caching.is_enabled,
-            prompt_tokens=usage.prompt_tokens if usage else None,
+            prompt_tokens=_own_tokens(usage, cache.blocks.ends[-1]) if usage else None,
             cached_tokens=usage.cached_tokens if usage else None,
             floor=caching.floor,
             system_only=caching.system_only,
@@ -274,7 +274,7 @@ class ModelCall:
         waited = sum(each.latency_seconds for each in self.attempts[: attempt.number - 1])
         printed = print_of(cache.blocks, cache.breakpoints, end_is_kept=ends_are_kept)
         # Vendors that cache by themselves count no writes: all of it was left.
-        whole = usage.prompt_tokens if usage else None
+        whole = usage.prompt_tokens if usage and not usage.searches else None
         return CachedCall(
             model=profile.id if profile else attempt.model,
             provider=attempt.provider,
@@ -282,6 +282,7 @@ class ModelCall:
             tokens=(counted or None) if printed.marks else whole,
             printed=printed,
             was_ordered=bool(self._planned.route.provider and self._planned.route.provider.order),
+            searched=self._planned.search is not None,
         )
 
     @property
@@ -373,6 +374,12 @@ def _notes_on_files(reading: Reading | None, completion: Completion) -> Iterator
         if not text_of(annotation):
             advice = 'Ask again to have its pages read by OCR ($0.002 a page), or with `pdf_engine: "ocr"`.'
             yield f'No text was found in "{file.name}". {advice}'
+
+
+def _own_tokens(usage: Usage, estimate: int) -> int | None:
+    """How long the prompt is without what was found for it, which is counted as prompt too."""
+    counted = usage.prompt_tokens
+    return min(counted, estimate) if usage.searches and counted is not None else counted
 
 
 def _is_repair(attempts: Sequence[Attempt]) -> bool:

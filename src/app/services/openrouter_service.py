@@ -441,7 +441,8 @@ class OpenRouterService:
         # What another model's cache holds after a fallback tells nothing about this one's.
         if self.catalog.same_model(planned.cache.model, served_by):
             told = CacheUsage(
-                prompt_tokens=usage.prompt_tokens,
+                # What was found is counted as prompt: then the count tells nothing of how long ours is.
+                prompt_tokens=None if usage.searches else usage.prompt_tokens,
                 cached_tokens=usage.cached_tokens,
                 cache_write_tokens=usage.cache_write_tokens,
             )

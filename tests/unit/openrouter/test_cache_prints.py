@@ -1,5 +1,6 @@
 """What is kept of a prompt is small, and tells where another one departs from it."""
 
+import msgspec
 import pytest
 
 from app.openrouter.cache_blocks import BlockReader, PromptBlocks
@@ -32,6 +33,12 @@ def test_it_survives_the_column() -> None:
     call = CachedCall("x/y", None, 1_000.5, None, printed)
     assert decode(encode(call)) == call
     assert [(mark.block, mark.ttl) for mark in printed.marks] == [(0, "1h"), (1, "")]
+
+
+def test_one_written_before_searches_were_told_apart_can_be_read() -> None:
+    call = CachedCall("x/y", None, 1_000.5, None, print_of(read("a"), []), was_ordered=True)
+    older = msgspec.msgpack.encode(msgspec.msgpack.decode(encode(call))[:6])
+    assert decode(older) == call
 
 
 @pytest.mark.parametrize("stored", [None, b"", b"\xc1", b"\x01"])
