@@ -38,6 +38,9 @@ bench: setup ## CPU of a turn, memory of a stream and of an upload, transactions
 	$(BIN)/python benchmarks/upload.py
 	$(BIN)/python benchmarks/image_history.py
 
+bench-analytics: setup ## how long charts take over a million turns of 50,000 accounts (MESSAGES=, GROWTH=10)
+	$(BIN)/python benchmarks/analytics.py
+
 bench-cache: setup ## cost of prompts against the cheapest possible (CACHEBENCH=folder of the judge, CACHE_SEEDS=)
 	@CACHEBENCH="$(CACHEBENCH)" CACHE_SEEDS="$(CACHE_SEEDS)" $(BIN)/python benchmarks/cache_table.py
 
@@ -71,4 +74,4 @@ $(UV):
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help run test soak bench bench-cache check format setup lock clean
+.PHONY: help run test soak bench bench-analytics bench-cache check format setup lock clean

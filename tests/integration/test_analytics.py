@@ -134,6 +134,15 @@ async def test_users_are_ranked(house: House, analytics: AnalyticsService, by: A
     assert [each["user_id"] for each in top.items] == [house.people[first]]
 
 
+async def test_a_month_and_a_day_more_count_nothing_twice(house: House, analytics: AnalyticsService) -> None:
+    await live(house, [turn(0, 0), turn(0, 24), turn(0, 48), turn(0, 72)])
+    filters = analytics.filters(first=date(2026, 10, 1), last=date(2026, 11, 1))
+
+    (row,) = (await analytics.top_users(LOOKER, filters, by="cost", limit=5)).items
+
+    assert row["messages"] == 3  # two in October, one on the 1st of November, none of the 2nd
+
+
 async def test_models_tell_how_their_answers_ended(house: House, analytics: AnalyticsService) -> None:
     slow = {"first_token_ms": 4_000, "latency_ms": 9_000, "is_truncated": True, "fallback_used": True}
     failed = {"status": "failed", "error_code": "upstream_timeout", "latency_ms": None, "first_token_ms": None}
