@@ -63,7 +63,13 @@ DOCUMENTED_DEFAULTS = {
     "USAGE_TRACKING_ENABLED": True,
     "TRACK_USER_IDS": True,
     "IMAGE_GENERATION_ENABLED": True,
-    "IMAGE_GENERATION_MODELS": ("google/gemini-2.5-flash-image-preview",),
+    # One of these in the documented settings, all four among the documented requests: those work without any setting.
+    "IMAGE_GENERATION_MODELS": (
+        "google/gemini-2.5-flash-image-preview",
+        "openai/dall-e-3",
+        "black-forest-labs/flux-pro",
+        "black-forest-labs/flux-schnell",
+    ),
     "IMAGE_STORAGE_TYPE": "database",
     "IMAGE_MAX_SIZE_MB": 10,
     "STRUCTURED_OUTPUTS_ENABLED": True,

@@ -128,6 +128,17 @@ def test_no_mark_stands_on_an_empty_part() -> None:
     assert marks(planned) == [(0, 0, SHORT), (1, 0, SHORT)]
 
 
+@pytest.mark.parametrize("strategy", ["auto", "conversation"])
+def test_no_mark_stands_on_what_is_volatile(strategy: CacheStrategy) -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "told anew each time"}]
+    messages = [*conversation(), {"role": "user", "content": parts}]
+    planned = CachePlanner().plan(
+        messages, CLAUDE, now=0.0, kinds=[["system"], ["user", "volatile"]], policy=CachePolicy(strategy=strategy)
+    )
+    assert marks(planned)
+    assert all((at, number) != (1, 1) for at, number, _ in marks(planned))
+
+
 def test_an_unknown_lifetime_of_a_client_counts_as_the_shortest() -> None:
     strange = {"type": "text", "text": "one", "cache_control": {"type": "ephemeral", "ttl": "2h"}}
     planned = plan(CLAUDE, [*conversation(), {"role": "user", "content": [strange]}, *conversation("two")[1:]])
