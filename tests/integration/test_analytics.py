@@ -229,6 +229,23 @@ async def test_what_cannot_be_shown_is_refused_by_name(
         analytics.filters(**asked)
 
 
+async def test_the_month_that_runs_is_read_off_monthly_sums(
+    house: House, analytics: AnalyticsService, database: Database
+) -> None:
+    await live(house, [turn(0, 48), turn(0, 72)])  # the 1st and the 2nd of November, which is today
+    filters = analytics.filters(default_first=month_begin)
+    seen: list[str] = []
+    event.listen(
+        database.engine.sync_engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement)
+    )
+
+    (row,) = (await analytics.top_users(LOOKER, filters, by="cost", limit=5)).items
+
+    assert row["messages"] == 2
+    assert any("usage_monthly" in each for each in seen)
+    assert not any("usage_daily" in each for each in seen)
+
+
 async def test_no_chart_reads_messages_or_the_ledger(
     house: House, analytics: AnalyticsService, database: Database
 ) -> None:

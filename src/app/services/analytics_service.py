@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -170,7 +170,7 @@ class AnalyticsService:
         """Who used most in the UTC days of the range, what that cost, and what it brought in."""
         now, days = self._clock(), filters.days
         async with self._database.unit_of_work() as uow:
-            rows = await uow.analytics.list_top_users(filters, by=by, limit=limit)
+            rows = await uow.analytics.list_top_users(_with_days_to_come(filters, now.date()), by=by, limit=limit)
             await uow.audit.record(actor, Action.READ_TOP_USERS, now=now)
             await uow.commit()
         items = []
@@ -241,6 +241,15 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidField("time_zone", f"no time zone {name!r}; use a name such as Asia/Tehran") from None
+
+
+def _with_days_to_come(filters: Filters, today: date) -> Filters:
+    """To the end of the month where the range ends today or later: nothing lies there, and whole months are fast."""
+    days = filters.days
+    if days.last < today:
+        return filters
+    end = (days.last.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return replace(filters, days=replace(days, last=end))
 
 
 def _bucket(day: date, granularity: Granularity) -> date:
