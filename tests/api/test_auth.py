@@ -102,7 +102,7 @@ async def test_registering_answers_with_the_account_and_no_secret(http: httpx2.A
 
     assert answer.status_code == 201
     body = answer.json()
-    assert set(body) == {"id", "email", "full_name", "role", "created_at"}
+    assert set(body) == {"id", "email", "full_name", "handle", "role", "created_at"}
     assert (body["email"], body["full_name"], body["role"]) == (account["email"], "Fatima al-Fihri", "user")
 
 
@@ -367,7 +367,8 @@ async def test_a_new_password_ends_every_session(app: ServedApp, person: Person,
 async def test_me_is_the_account_behind_the_token(person: Person) -> None:
     answer = await person.http.get("/api/v1/auth/me")
 
-    assert answer.json() == {"id": str(person.user_id), "email": person.email, "full_name": None, "role": "user"}
+    told = {"id": str(person.user_id), "email": person.email, "full_name": None, "handle": None, "role": "user"}
+    assert answer.json() == told
 
 
 async def test_our_own_token_is_what_the_refused_ones_are_made_from(person: Person, http: httpx2.AsyncClient) -> None:
