@@ -69,7 +69,7 @@ def recording(*, seconds: float = 1.0, rate: int = 8_000) -> bytes:
     return file.getvalue()
 
 
-def forms_in_forms(*, levels: int = 4, width: int = 150) -> bytes:
+def forms_in_forms(*, levels: int = 3, width: int = 150) -> bytes:
     """A PDF of a few kilobytes with one page, on which forms are drawn, on which forms are drawn: all the same ones.
 
     Whoever looks at each of them as often as it is drawn is busy for ``width`` to the power of ``levels`` looks.
