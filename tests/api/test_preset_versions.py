@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from typing import Any
 
@@ -265,3 +266,10 @@ async def test_a_handle_that_cannot_be_is_named(person: Person, handle: str | No
     answer = await person.http.patch("/api/v1/auth/me", json={"handle": handle})
     assert answer.status_code == 422
     assert (await person.http.get("/api/v1/auth/me")).json()["handle"] is None
+
+
+async def test_a_prompt_full_of_places_to_warn_of_is_read_in_a_moment(person: Person) -> None:
+    started = time.perf_counter()
+    preset = await create(person, system_prompt="{{a}}" * 20_000)
+    assert time.perf_counter() - started < 2
+    assert len(preset["warnings"]) == 50

@@ -100,10 +100,10 @@ PATTERNS: tuple[Pattern, ...] = (
 def find_in(text: str) -> Iterator[Match]:
     """What breaks a prefix in this text, line by line; a place is named once, by the first pattern that fits it."""
     for number, line in enumerate(text.splitlines(), start=1):
-        taken: list[tuple[int, int]] = []
+        taken = bytearray(len(line))  # a mark for each sign, so that a line full of places is still read in one go
         for pattern in PATTERNS:
             for found in pattern.expression.finditer(line):
                 start, end = found.span()
-                if all(end <= begun or start >= ended for begun, ended in taken):
-                    taken.append((start, end))
+                if taken.find(1, start, end) < 0:
+                    taken[start:end] = b"\x01" * (end - start)
                     yield Match(number, found[0].strip(), pattern)

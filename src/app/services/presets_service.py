@@ -29,6 +29,9 @@ from app.domain.search import search_patterns
 from app.openrouter.prefix_lint import Finding, lint_text
 from app.services.openrouter_service import OpenRouterService, openrouter_service
 
+MOST_WARNINGS = 50
+"""About one prompt: who mends these may ask again."""
+
 
 class SlugTaken(Conflict):
     """The owner has another preset with this slug."""
@@ -244,7 +247,7 @@ class PresetsService:
             is_read_only=preset.id not in editable,
             is_model_retired=resolved is None or resolved.is_replaced,
             successor=resolved.id if resolved is not None and resolved.is_replaced else None,
-            warnings=lint_preset(preset),
+            warnings=lint_preset(preset) if is_own else (),
         )
 
     async def _editable(self, uow: UnitOfWork, user_id: UUID) -> frozenset[UUID]:
@@ -309,7 +312,7 @@ def lint_preset(preset: ModelPreset) -> list[Finding]:
     text = preset.system_prompt or ""
     for name in preset.variables or {}:
         text = text.replace(f"{{{{{name}}}}}", name)
-    return lint_text(text)
+    return lint_text(text)[:MOST_WARNINGS]
 
 
 def _free_slug(slug: str, taken: Sequence[str]) -> str:
