@@ -273,3 +273,14 @@ async def test_a_prompt_full_of_places_to_warn_of_is_read_in_a_moment(person: Pe
     preset = await create(person, system_prompt="{{a}}" * 20_000)
     assert time.perf_counter() - started < 2
     assert len(preset["warnings"]) == 50
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+async def test_a_number_no_version_can_have_is_refused(person: Person, number: int) -> None:
+    url = f"{PRESETS}/{(await create(person))['id']}"
+    answers = [
+        await person.http.get(f"{url}/diff", params={"from": number, "to": 1}),
+        await person.http.post(f"{url}/rollback", json={"version": number}),
+        await person.http.put(f"{url}/stable", json={"version": number}),
+    ]
+    assert [each.status_code for each in answers] == [422, 422, 422]

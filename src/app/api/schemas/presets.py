@@ -20,7 +20,9 @@ TopP = Annotated[float, Field(gt=0, le=1, strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
 Fallbacks = Annotated[list[ModelId], Field(max_length=MOST_FALLBACKS)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-VersionNumber = Annotated[int, Field(ge=1, strict=True)]
+MOST_VERSIONS = 2**31 - 1
+"""What its column holds."""
+VersionNumber = Annotated[int, Field(ge=1, le=MOST_VERSIONS, strict=True)]
 ShortText = Annotated[Text, Field(max_length=MOST_CHARS)]
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, status
 from app.api.deps import CurrentUser, Presets
 from app.api.schemas.common import ErrorBody, Text
 from app.api.schemas.presets import (
+    MOST_VERSIONS,
     ChangeRead,
     DifferenceRead,
     PresetCreate,
@@ -92,8 +93,8 @@ async def compare_versions(
     preset_id: UUID,
     user: CurrentUser,
     presets: Presets,
-    from_version: Annotated[int, Query(alias="from", ge=1)],
-    to_version: Annotated[int, Query(alias="to", ge=1)],
+    from_version: Annotated[int, Query(alias="from", ge=1, le=MOST_VERSIONS)],
+    to_version: Annotated[int, Query(alias="to", ge=1, le=MOST_VERSIONS)],
 ) -> DifferenceRead:
     """In which fields two versions of one's own preset differ."""
     changes = await presets.compare(user.id, preset_id, from_version, to_version)
