@@ -357,3 +357,14 @@ async def test_values_can_be_changed_and_need_a_preset(person: Person, openroute
     bare = f"/api/v1/conversations/{await person.begin()}"
     refused = await person.http.patch(bare, json={"preset_values": {"level": 4}})
     assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "preset_values")
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\n", "\x00", "__proto__"])
+async def test_odd_names_of_variables_are_refused(person: Person, name: str) -> None:
+    odd = {"name": "x", "slug": "odd", "model": "openai/gpt-4o", "variables": {name: {"type": "string"}}}
+    headers = {"content-type": "application/json"}
+    made = await person.http.post(PRESETS, content=json.dumps(odd), headers=headers)
+    await create(person)
+    filled = json.dumps({"preset": "@me/scholar", "preset_values": {name: "x"}})
+    begun = await person.http.post("/api/v1/conversations", content=filled, headers=headers)
+    assert (made.status_code, begun.status_code) == (422, 422)

@@ -59,7 +59,8 @@ def _answer(
 
 def _field(location: Sequence[int | str]) -> str:
     inner = location[1:] if location and location[0] in ("body", "query", "path", "header") else location
-    return ".".join(str(part) for part in inner) or "body"
+    named = ".".join(str(part) for part in inner) or "body"
+    return named.encode(errors="replace").decode()  # a field of a body may be called by half a pair of surrogates
 
 
 def _message(problem: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-VARIABLE_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+VARIABLE_NAME = r"[a-z][a-z0-9_]{0,39}"
 MOST_VARIABLES = 20
 MOST_CHARS = 500
 """Of a text that no limit of its own keeps shorter."""
@@ -32,7 +32,7 @@ Values = Mapping[str, Any]
 def check_declarations(variables: Variables) -> None:
     """Raise :class:`WrongValue` for a variable that makes no sense, such as a default it does not allow itself."""
     for name, declared in variables.items():
-        if not re.match(VARIABLE_NAME, name):
+        if not re.fullmatch(VARIABLE_NAME, name):
             raise WrongValue(name, "is no name: small letters, digits and _, at most 40, a letter first")
         kind, allowed = declared["type"], _FITTING[declared["type"]]
         odd = [key for key, value in declared.items() if value is not None and key not in allowed]

@@ -25,7 +25,7 @@ PresetValue = (
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
     | Text
 )
-PresetValues = Annotated[dict[str, PresetValue], Field(max_length=MOST_VARIABLES)]
+PresetValues = Annotated[dict[Text, PresetValue], Field(max_length=MOST_VARIABLES)]
 
 
 class ConversationCreate(RequestBody):

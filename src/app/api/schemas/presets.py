@@ -51,7 +51,7 @@ class Variable(RequestBody):
     max_length: Annotated[int, Field(ge=1, le=5_000)] | None = None
 
 
-Variables = Annotated[dict[str, Variable], Field(max_length=MOST_VARIABLES)]
+Variables = Annotated[dict[Text, Variable], Field(max_length=MOST_VARIABLES)]
 
 
 class PresetFields(RequestBody):
