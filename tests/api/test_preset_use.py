@@ -368,3 +368,13 @@ async def test_odd_names_of_variables_are_refused(person: Person, name: str) -> 
     filled = json.dumps({"preset": "@me/scholar", "preset_values": {name: "x"}})
     begun = await person.http.post("/api/v1/conversations", content=filled, headers=headers)
     assert (made.status_code, begun.status_code) == (422, 422)
+
+
+async def test_a_preset_taken_away_does_not_come_back_with_an_answer_made_anew(person: Person) -> None:
+    await create(person)
+    conversation_id = await person.begin()
+    answer = (await person.chat(conversation_id, model="@me/scholar")).json()
+    await person.http.patch(f"/api/v1/conversations/{conversation_id}", json={"preset": None})
+    again = await person.http.post(f"/api/v1/chat/messages/{answer['message_id']}/regenerate", json={})
+    assert again.status_code == 200
+    assert (await read(person, conversation_id))["preset_id"] is None

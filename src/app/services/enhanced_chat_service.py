@@ -313,7 +313,8 @@ class EnhancedChatService:
             room=room,
             is_untitled=spot.title is None,
         )
-        return turn if await self._write_opening(uow, turn, means, question, begins=spot.preset_id is None) else None
+        begins = spot.preset_id is None and name is not None  # not what an answer made anew had of old
+        return turn if await self._write_opening(uow, turn, means, question, begins=begins) else None
 
     async def _write_opening(
         self, uow: UnitOfWork, turn: Turn, means: Means, question: Question, *, begins: bool
