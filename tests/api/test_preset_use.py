@@ -378,3 +378,13 @@ async def test_a_preset_taken_away_does_not_come_back_with_an_answer_made_anew(p
     again = await person.http.post(f"/api/v1/chat/messages/{answer['message_id']}/regenerate", json={})
     assert again.status_code == 200
     assert (await read(person, conversation_id))["preset_id"] is None
+
+
+async def test_moving_to_the_newest_version_keeps_what_variables_stand_for(person: Person) -> None:
+    preset = await create(person, variables={"school": {"type": "string"}, "tone": {"type": "string", "default": "a"}})
+    body = {"preset": "@me/scholar", "preset_values": {"school": "hanafi", "tone": "b"}}
+    begun = (await person.http.post("/api/v1/conversations", json=body)).json()
+    await change(person, preset, variables={"school": {"type": "string"}})
+    moved = await person.http.patch(f"/api/v1/conversations/{begun['id']}", json={"preset": "@me/scholar"})
+    assert moved.status_code == 200, moved.text
+    assert (moved.json()["preset_version"], moved.json()["preset_values"]) == (2, {"school": "hanafi"})

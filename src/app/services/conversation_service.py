@@ -241,8 +241,12 @@ async def _take_preset(uow: UnitOfWork, conversation: Conversation, changes: Map
     else:
         raise InvalidField("preset_values", "are values without a preset.")
     used = await require_preset(uow, user_id, name, began_with="preset" not in changes)
+    given = changes.get("preset_values")
+    if given is None and used.id == conversation.preset_id:  # another version of the same: what fits it stays
+        kept, known = conversation.preset_values or {}, used.content.variables or {}
+        given = {name: value for name, value in kept.items() if name in known}
     conversation.preset_id, conversation.preset_version = used.id, used.version
-    conversation.preset_values = check_values(used.content, changes.get("preset_values") or {})
+    conversation.preset_values = check_values(used.content, given or {})
 
 
 async def _newest_version(uow: UnitOfWork, conversation: Conversation) -> int | None:
