@@ -388,3 +388,14 @@ async def test_moving_to_the_newest_version_keeps_what_variables_stand_for(perso
     moved = await person.http.patch(f"/api/v1/conversations/{begun['id']}", json={"preset": "@me/scholar"})
     assert moved.status_code == 200, moved.text
     assert (moved.json()["preset_version"], moved.json()["preset_values"]) == (2, {"school": "hanafi"})
+
+
+async def test_what_is_left_out_within_a_field_is_no_null(person: Person, openrouter: EmulatorProcess) -> None:
+    fields = {"reasoning": {"effort": "low"}, "variables": {"a": {"type": "string", "default": "x"}}}
+    preset = await create(person, fallback_models=[], **fields)
+    again = await person.http.patch(f"{PRESETS}/{preset['id']}", json=fields)
+    assert again.json()["version"] == 1
+    conversation_id = await person.begin()
+    await person.chat(conversation_id, model="@me/scholar")
+    (body,) = sent(openrouter, conversation_id)
+    assert body["reasoning"] == {"effort": "low"}

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, PlainSerializer, model_validator
 
 from app.api.schemas.common import FilledText, JsonSchema, MaxTokens, ModelId, ReadModel, RequestBody, Temperature, Text
 from app.domain.preset_variables import MOST_CHARS, MOST_VARIABLES
@@ -51,7 +51,15 @@ class Variable(RequestBody):
     max_length: Annotated[int, Field(ge=1, le=5_000)] | None = None
 
 
-Variables = Annotated[dict[Text, Variable], Field(max_length=MOST_VARIABLES)]
+def _given(body: BaseModel) -> dict[str, Any]:
+    """Without what was left out or null: the two mean the same, and make no other version."""
+    return body.model_dump(exclude_none=True)
+
+
+Variables = Annotated[
+    dict[Text, Annotated[Variable, PlainSerializer(_given)]],
+    Field(max_length=MOST_VARIABLES),
+]
 
 
 class PresetFields(RequestBody):
@@ -63,7 +71,7 @@ class PresetFields(RequestBody):
     top_p: TopP | None = None
     max_tokens: MaxTokens | None = None
     fallback_models: Fallbacks | None = None
-    reasoning: Reasoning | None = None
+    reasoning: Annotated[Reasoning, PlainSerializer(_given)] | None = None
     response_schema: JsonSchema | None = None
     variables: Variables | None = None
 
