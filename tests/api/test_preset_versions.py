@@ -5,6 +5,7 @@ import secrets
 import time
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -284,3 +285,12 @@ async def test_a_number_no_version_can_have_is_refused(person: Person, number: i
         await person.http.put(f"{url}/stable", json={"version": number}),
     ]
     assert [each.status_code for each in answers] == [422, 422, 422]
+
+
+async def test_whose_model_is_gone_can_be_made_private(person: Person, app: ServedApp) -> None:
+    preset = await create(person, is_public=True)
+    async with app.services.database.unit_of_work() as uow:
+        (await uow.presets.require_any(UUID(preset["id"]))).model = "nobody/gone"
+        await uow.commit()
+    assert (await change(person, preset, is_public=False)).json()["is_public"] is False
+    assert (await change(person, preset, name="Other")).status_code == 422

@@ -140,7 +140,9 @@ class PresetsService:
         async with self._database.unit_of_work() as uow:
             preset = await self._require_editable(uow, user_id, preset_id, expected_version)
             fields = {name: value for name, value in changes.items() if name in CONTENT_FIELDS}
-            content = self._check(PresetContent(**(PresetContent.of(preset).as_json() | fields)))
+            content = PresetContent(**(PresetContent.of(preset).as_json() | fields))
+            if fields:  # its model may be gone by now: it can be made private all the same
+                self._check(content)
             await self._write(uow, preset, content, changes)
         return preset
 
