@@ -294,3 +294,15 @@ async def test_whose_model_is_gone_can_be_made_private(person: Person, app: Serv
         await uow.commit()
     assert (await change(person, preset, is_public=False)).json()["is_public"] is False
     assert (await change(person, preset, name="Other")).status_code == 422
+
+
+async def test_nobody_takes_the_handle_another_account_will_be_given(
+    person: Person, app: ServedApp, join_app: Join
+) -> None:
+    other = await join_app(app)
+    given = f"u-{(await person.http.get('/api/v1/auth/me')).json()['id'][-12:]}"
+    taken = await other.http.patch("/api/v1/auth/me", json={"handle": given})
+    assert taken.status_code == 422
+    preset = await create(person)
+    assert (await change(person, preset, is_public=True)).status_code == 200
+    assert (await person.http.patch("/api/v1/auth/me", json={"handle": given})).status_code == 200

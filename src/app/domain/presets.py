@@ -11,6 +11,20 @@ RESERVED_HANDLES = frozenset(
     {"admin", "api", "help", "me", "openrouter", "preset", "presets", "public", "root", "stable", "support", "wisqu"}
 )
 """Names that would read as something else than a person's."""
+_WITHOUT_NAME = re.compile(r"u-[0-9a-f]{12}")
+
+
+def handle_without_name(user_id: UUID) -> str:
+    """What an account is called that publishes and has chosen no handle; it says nothing of its owner."""
+    return f"u-{user_id.hex[-12:]}"
+
+
+def may_choose_handle(handle: str, user_id: UUID) -> bool:
+    """Whether it is no reserved one, and none that another account will be given."""
+    is_given = _WITHOUT_NAME.fullmatch(handle) and handle != handle_without_name(user_id)
+    return handle not in RESERVED_HANDLES and not is_given
+
+
 OWN = "me"
 STABLE = "stable"
 MOST_FALLBACKS = 10

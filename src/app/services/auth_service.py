@@ -18,7 +18,7 @@ from app.db.database import Database, database
 from app.db.models import RefreshTokenRow, User
 from app.db.unit_of_work import UnitOfWork
 from app.domain.plans import PlanTier
-from app.domain.presets import RESERVED_HANDLES
+from app.domain.presets import may_choose_handle
 from app.domain.principal import Principal, Role
 from app.services.rate_limiter import RateLimiter, rate_limiter
 
@@ -166,8 +166,9 @@ class AuthService:
 
     async def update_profile(self, user_id: UUID, changes: Mapping[str, str | None]) -> Principal:
         """Change ``full_name`` or ``handle``; raises :class:`HandleTaken`, ``InvalidField`` for a reserved one."""
-        if changes.get("handle") in RESERVED_HANDLES:
-            raise InvalidField("handle", f"{changes['handle']!r} is reserved. Choose another one.")
+        handle = changes.get("handle")
+        if handle is not None and not may_choose_handle(handle, user_id):
+            raise InvalidField("handle", f"{handle!r} is reserved. Choose another one.")
         async with self._database.unit_of_work() as uow:
             user = await uow.accounts.get(user_id)
             if user is None:

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import RefreshTokenRow, User
+from app.domain.presets import handle_without_name
 
 
 class Accounts:
@@ -31,7 +32,7 @@ class Accounts:
 
     async def ensure_handle(self, user_id: UUID) -> None:
         """Give an account that is about to publish a name which says nothing of its owner, unless it has one."""
-        handle = f"u-{user_id.hex[-12:]}"
+        handle = handle_without_name(user_id)
         query = update(User).where(User.id == user_id, User.handle.is_(None)).values(handle=handle)
         await self._session.execute(query)
 
