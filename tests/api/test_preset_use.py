@@ -2,11 +2,14 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
+from app.db.models import Message
 from app.domain.plans import PlanTier
 from app.domain.presets import PresetAddress, read_address
 from tests.conftest import Join
@@ -399,3 +402,19 @@ async def test_what_is_left_out_within_a_field_is_no_null(person: Person, openro
     await person.chat(conversation_id, model="@me/scholar")
     (body,) = sent(openrouter, conversation_id)
     assert body["reasoning"] == {"effort": "low"}
+
+
+async def test_an_answer_older_than_versions_is_made_anew_with_the_first(
+    app: ServedApp, person: Person, join_app: Join, openrouter: EmulatorProcess
+) -> None:
+    author = await join_app(app, plan=PlanTier.PREMIUM)
+    preset = await create(author, is_public=True)
+    conversation_id = await person.begin()
+    answer = (await person.chat(conversation_id, preset_id=preset["id"])).json()
+    async with app.services.database.unit_of_work() as uow:
+        old = update(Message).where(Message.id == UUID(answer["message_id"])).values(preset_version=None)
+        await uow._connection.execute(old)
+        await uow.commit()
+    await change(author, preset, is_public=False, system_prompt="Nobody else's business.")
+    await person.http.post(f"/api/v1/chat/messages/{answer['message_id']}/regenerate", json={})
+    assert text_of(system_of(sent(openrouter, conversation_id)[-1])) == LONG

@@ -84,7 +84,8 @@ def check_values(content: PresetContent, given: Mapping[str, Any]) -> dict[str, 
 
 
 async def _began_with(uow: UnitOfWork, user_id: UUID, preset_id: UUID, version: int | None) -> PresetInUse | None:
-    return await uow.presets.find_for_use(user_id, PresetId(preset_id, version), began_with=True)
+    # An answer without a number is older than versions: what its preset held then became the first.
+    return await uow.presets.find_for_use(user_id, PresetId(preset_id, version or 1), began_with=True)
 
 
 def _unknown(name: str) -> NotFound:
