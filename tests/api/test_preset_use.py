@@ -418,3 +418,8 @@ async def test_an_answer_older_than_versions_is_made_anew_with_the_first(
     await change(author, preset, is_public=False, system_prompt="Nobody else's business.")
     await person.http.post(f"/api/v1/chat/messages/{answer['message_id']}/regenerate", json={})
     assert text_of(system_of(sent(openrouter, conversation_id)[-1])) == LONG
+
+
+async def test_a_preset_draws_nothing(person: Person) -> None:
+    asked = {"prompt": "A dome", "model": "@me/nothing"}
+    assert (await person.http.post("/api/v1/images/generate", json=asked)).status_code == 404

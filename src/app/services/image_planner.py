@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from app.core.config import Settings, get_settings
-from app.core.errors import InvalidField
+from app.core.errors import InvalidField, NotFound
 from app.domain.image_requests import ImageAbilities, ImageWish, Misfit, fit
+from app.domain.presets import names_preset
 from app.domain.quotas import ImageAsk
 from app.openrouter.drawing import most_picture_tokens
 from app.openrouter.images import ImageRequest
@@ -142,6 +143,8 @@ class ImagePlanner:
         return list(able.values()), telling
 
     def _require(self, field: str, name: str) -> list[ModelProfile]:
+        if names_preset(name):
+            raise NotFound(f"{name!r} names no model that draws: presets answer in conversations.")
         allowed = self._allowed()
         ids = {each.id for each in allowed}
         found = [each for each in self._openrouter.catalog.living(name) if each.id in ids]
