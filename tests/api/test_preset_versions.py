@@ -306,3 +306,17 @@ async def test_nobody_takes_the_handle_another_account_will_be_given(
     preset = await create(person)
     assert (await change(person, preset, is_public=True)).status_code == 200
     assert (await person.http.patch("/api/v1/auth/me", json={"handle": given})).status_code == 200
+
+
+async def test_what_a_closed_account_made_public_is_found_no_more(
+    app: ServedApp, person: Person, join_app: Join
+) -> None:
+    author = await join_app(app)
+    preset = await create(author, is_public=True)
+    async with app.services.database.unit_of_work() as uow:
+        owner = await uow.accounts.get((await uow.presets.require_any(UUID(preset["id"]))).user_id)
+        assert owner is not None
+        owner.is_active = False
+        await uow.commit()
+    assert (await person.http.get(f"{PRESETS}/{preset['id']}")).status_code == 404
+    assert (await person.chat(await person.begin(), preset_id=preset["id"])).status_code == 404

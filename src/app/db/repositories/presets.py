@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.core.errors import NotFound
 from app.db.models import ModelPreset, PresetVersion, User
@@ -161,7 +162,9 @@ def _number(name: PresetName) -> Any:
 
 
 def _is_readable(user_id: UUID) -> ColumnElement[bool]:
-    return or_(ModelPreset.user_id == user_id, ModelPreset.is_public)
+    owner = aliased(User)
+    is_active = select(owner.id).where(owner.id == ModelPreset.user_id, owner.is_active).exists()
+    return or_(ModelPreset.user_id == user_id, and_(ModelPreset.is_public, is_active))
 
 
 def _of(preset: ModelPreset) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
