@@ -49,6 +49,16 @@ async def test_a_picture_goes_along_behind_the_text(
     await require_sound_books(app, openrouter, person)
 
 
+async def test_https_may_be_written_in_capitals(person: Person, openrouter: EmulatorProcess) -> None:
+    conversation_id = await person.begin()
+    capitals = {**PICTURE, "url": PICTURE["url"].replace("https", "HTTPS")}
+    answer = await person.chat(conversation_id, "What is this?", attachment_urls=[capitals])
+
+    assert answer.status_code == 200, answer.text
+    (body,) = sent(openrouter, conversation_id)
+    assert body["messages"][-1]["content"][1] == {"type": "image_url", "image_url": {"url": PICTURE["url"]}}
+
+
 async def test_it_goes_along_with_later_questions_in_the_same_place(
     premium: Person, openrouter: EmulatorProcess
 ) -> None:
