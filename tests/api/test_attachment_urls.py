@@ -182,6 +182,23 @@ async def test_what_was_read_of_it_goes_back_with_its_answer(
     await require_sound_books(app, openrouter, premium)
 
 
+async def test_what_was_read_of_an_address_is_kept_on_each_branch_that_read_it(
+    premium: Person, openrouter: EmulatorProcess
+) -> None:
+    for _ in range(2):
+        conversation_id = await premium.begin()
+        asked = await premium.chat(conversation_id, attachment_urls=[BOOK], model=TEXT_ONLY, pdf_engine="ocr")
+        await premium.chat(conversation_id, "And then?", model=TEXT_ONLY, pdf_engine="ocr")
+    assert openrouter.parses()["parsed"] == 2  # once in each conversation
+
+    again = f"/api/v1/chat/messages/{asked.json()['message_id']}/regenerate"
+    regenerated = await premium.http.post(again, json={"model": TEXT_ONLY, "pdf_engine": "ocr"})
+    assert regenerated.status_code == 200, regenerated.text
+    for _ in range(2):
+        await premium.chat(conversation_id, "And then?", model=TEXT_ONLY, pdf_engine="ocr")
+    assert openrouter.parses()["parsed"] == 3  # and once for the other answer
+
+
 @pytest.mark.parametrize(
     "url",
     [

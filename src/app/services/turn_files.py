@@ -81,7 +81,8 @@ class TurnFileReader:
     async def _parsed(
         self, uow: UnitOfWork, user_id: UUID, files: Iterable[Beside], spot: Spot
     ) -> Mapping[str, Sequence[ReadBefore]]:
-        sources = {_hash_of(each.media): each.media.source for each in files if each.media.kind == "pdf"}
+        pdfs = [each.media for each in files if each.media.kind == "pdf"]
+        sources = {_hash_of(each, spot.conversation_id): each.source for each in pdfs}
         if not sources:
             return {}
         rows = await uow.parsed_files.list_of(user_id, sources)
@@ -103,7 +104,7 @@ class TurnFileReader:
         rows = [
             {
                 "user_id": turn.user_id,
-                "file_hash": _hash_of(file),
+                "file_hash": _hash_of(file, turn.conversation_id),
                 "engine": reading.engine,
                 "message_id": turn.message_id,
                 "annotation": msgspec.json.encode(kept(annotation)).decode(),
@@ -113,9 +114,10 @@ class TurnFileReader:
         ]
         if not rows:
             return
+        links = {_hash_of(each, turn.conversation_id) for each in reading.fresh if each.is_link}
         try:
             async with self._database.unit_of_work() as uow:
-                await uow.parsed_files.keep(rows)
+                await uow.parsed_files.keep(rows, anew=links)
                 await uow.commit()
         except (SQLAlchemyError, OSError):
             log.warning("turn.parsed_files_not_kept", count=len(rows))
@@ -143,8 +145,11 @@ def _links(message: PastMessage) -> list[Beside]:
     return [link_beside(read_link(each)) for each in message.attachment_urls]
 
 
-def _hash_of(media: Media) -> str:
-    return hashlib.sha256(media.source.encode()).hexdigest() if media.is_link else media.source
+def _hash_of(media: Media, conversation_id: UUID) -> str:
+    """Of an address one for each conversation: what was read of it holds there only."""
+    if not media.is_link:
+        return media.source
+    return hashlib.sha256(f"{conversation_id} {media.source}".encode()).hexdigest()
 
 
 turn_file_reader = TurnFileReader(database=database, blobs=blob_keeper)

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.models import ParsedFile
 from app.db.repositories.dialect import insert_or
 
+_KEY = ("user_id", "file_hash", "engine")
+
 
 class ParsedFiles:
     """Reads and writes ``parsed_files``."""
@@ -22,10 +24,13 @@ class ParsedFiles:
         query = select(ParsedFile).where(ParsedFile.user_id == user_id, ParsedFile.file_hash.in_(list(file_hashes)))
         return (await self._session.scalars(query)).all()
 
-    async def keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add what was read; what an engine has read of a document before stays as it is."""
-        await self._session.execute(
-            insert_or(self._session, ParsedFile)
-            .values(list(rows))
-            .on_conflict_do_nothing(index_elements=["user_id", "file_hash", "engine"])
-        )
+    async def keep(self, rows: Sequence[Mapping[str, Any]], *, anew: Collection[str] = ()) -> None:
+        """Add what was read; what an engine has read of a document before stays as it is, but for those ``anew``."""
+        for row in rows:
+            insert = insert_or(self._session, ParsedFile).values(row)
+            if row["file_hash"] in anew:
+                new = {name: row[name] for name in ("message_id", "annotation", "created_at")}
+                insert = insert.on_conflict_do_update(index_elements=_KEY, set_=new)
+            else:
+                insert = insert.on_conflict_do_nothing(index_elements=_KEY)
+            await self._session.execute(insert)
