@@ -4,6 +4,7 @@ What was read comes with the answer as annotations. A prompt in which an assista
 parsed, nor charged for parsing, a second time.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -107,18 +108,32 @@ def file_parser(engine: PdfEngine) -> dict[str, Any]:
 
 
 def match_files(files: Sequence[Media], annotations: Iterable[Wire]) -> list[tuple[Media, Wire]]:
-    """What was read of which document: by its name, else, where each has one, by the order."""
-    told = [each for each in annotations if each.get("type") == "file"]
+    """What was read of which document: by its hash or name, else, where each has one, by the order.
+
+    Of several with one name all must be told of, and nothing else: whose text it is must not be guessed.
+    """
+    told: list[Wire] = []
+    for annotation in annotations:
+        if annotation.get("type") == "file" and annotation not in told:  # a second attempt tells it again
+            told.append(annotation)
     left, matched = list(dict.fromkeys(files)), []
     in_order = len(told) == len(left)
+    had, told_of = Counter(each.name for each in left), Counter(map(_name_in, told))
     for annotation in told:
-        name = as_text(as_map(annotation.get("file")).get("name"))
-        named = next((each for each in left if each.name == name), None)
-        found = named or (left[0] if in_order and left else None)
+        name, digest = _name_in(annotation), as_map(annotation.get("file")).get("hash")
+        by_hash = next((each for each in left if each.source == digest), None)
+        is_plain = name is not None and had[name] == told_of[name]
+        named = by_hash or next((each for each in left if is_plain and each.name == name), None)
+        may_follow = in_order and name not in had
+        found = named or (left[0] if may_follow and left else None)
         if found is not None:
             left.remove(found)
             matched.append((found, annotation))
     return matched
+
+
+def _name_in(annotation: Wire) -> str | None:
+    return as_text(as_map(annotation.get("file")).get("name"))
 
 
 def text_of(annotation: Wire) -> str:

@@ -32,7 +32,7 @@ def file(name: str = "a.pdf", source: str = DIGEST) -> Media:
 def annotation(name: str | None = "a.pdf", *texts: str, pictures: int = 0) -> dict[str, Any]:
     parts: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
     parts += [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 900_000}}] * pictures
-    return {"type": "file", "file": {"hash": "1", "content": parts} | ({"name": name} if name else {})}
+    return {"type": "file", "file": {"hash": "a hash", "content": parts} | ({"name": name} if name else {})}
 
 
 @asynccontextmanager
@@ -77,12 +77,21 @@ class TestMatching:
         one, two = file("a.pdf", "1"), file("b.pdf", "2")
         named = match_files([one, two], [annotation("b.pdf"), annotation("a.pdf")])
         assert [media.source for media, _ in named] == ["2", "1"]
-        nameless = match_files([one, two], [annotation(None), annotation(None)])
+        nameless = match_files([one, two], [annotation(None, "Of one"), annotation(None, "Of two")])
         assert [media.source for media, _ in nameless] == ["1", "2"]
 
     def test_two_of_one_name_are_taken_in_order(self) -> None:
-        found = match_files([file("a.pdf", "1"), file("a.pdf", "2")], [annotation("a.pdf"), annotation("a.pdf")])
+        told = [annotation("a.pdf", "Of one"), annotation("a.pdf", "Of two")]
+        found = match_files([file("a.pdf", "1"), file("a.pdf", "2")], told)
         assert [media.source for media, _ in found] == ["1", "2"]
+
+    def test_of_two_of_one_name_nothing_is_guessed(self) -> None:
+        one, two = file("a.pdf", "1"), file("a.pdf", "2")
+        assert match_files([one, two], [annotation("a.pdf")]) == []
+        assert match_files([two], [annotation("a.pdf", "Of one"), annotation("a.pdf", "Of two")]) == []
+        hashed = {"type": "file", "file": {"hash": "2", "name": "a.pdf", "content": []}}
+        assert match_files([one, two], [hashed]) == [(two, hashed)]
+        assert match_files([one], [annotation("a.pdf", "Of one"), annotation("a.pdf", "Of one")])[0][0] == one
 
     def test_what_cannot_be_told_is_left_out(self) -> None:
         citation = {"type": "url_citation", "url_citation": {"url": "https://example.org"}}
