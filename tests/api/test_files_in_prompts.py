@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import func, select
 
+from app.db.models import ParsedFile
 from app.domain.plans import PlanTier
 from app.domain.principal import Role
 from app.services import turn_files
@@ -59,6 +61,12 @@ def parts_of(body: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 def decoded(url: str) -> tuple[str, bytes]:
     head, _, data = url.partition(";base64,")
     return head, base64.b64decode(data, validate=True)
+
+
+async def count_parsed(app: ServedApp, person: Person) -> int:
+    async with app.services.database.read_only() as uow:
+        query = select(func.count()).where(ParsedFile.user_id == person.user_id)
+        return (await uow._session.execute(query)).scalar_one()
 
 
 def digest(content: bytes) -> str:
@@ -160,6 +168,26 @@ class TestDocuments:
         opened, followed = (without_marks(body["messages"]) for body in sent(openrouter, second))
         assert followed[: len(opened)] == opened
         assert [role for role, _ in opened] == ["system", "user", "assistant", "user"]
+
+    async def test_what_was_read_of_a_file_goes_with_the_last_that_is_the_same(
+        self, app: ServedApp, premium: Person
+    ) -> None:
+        one, same = await send(premium, "b.pdf", BOOK), await send(premium, "c.pdf", BOOK)
+        await ask(premium, await premium.begin(), one, model=TEXT_ONLY, pdf_engine="text")
+
+        await premium.http.delete(f"/api/v1/attachments/{one}")
+        assert await count_parsed(app, premium) == 1
+        await premium.http.delete(f"/api/v1/attachments/{same}")
+        assert await count_parsed(app, premium) == 0
+
+    async def test_what_was_read_goes_with_the_conversation(self, app: ServedApp, premium: Person) -> None:
+        file, conversation_id = await send(premium, "b.pdf", BOOK), await premium.begin()
+        link = {"kind": "pdf", "url": "https://books.example.org/patience.pdf"}
+        await ask(premium, conversation_id, file, attachment_urls=[link], model=TEXT_ONLY, pdf_engine="text")
+        assert await count_parsed(app, premium) == 2
+
+        await premium.http.delete(f"/api/v1/conversations/{conversation_id}")
+        assert await count_parsed(app, premium) == 0
 
     async def test_somebody_else_pays_for_themselves(
         self, app: ServedApp, premium: Person, join_app: Join, openrouter: EmulatorProcess

@@ -154,6 +154,8 @@ class AttachmentService:
             attachment = await uow.attachments.require(user_id, attachment_id, for_update=True)
             named = await uow.attachments.delete(attachment, now=now)
             await uow.blobs.release(named, now=now)
+            if attachment.kind == Kind.PDF:
+                await uow.parsed_files.forget(user_id, [attachment.sha256])
             await uow.commit()
 
     async def aclose(self) -> None:

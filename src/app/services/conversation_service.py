@@ -203,15 +203,18 @@ class ConversationService:
     async def delete(self, user_id: UUID, conversation_id: UUID) -> None:
         """Delete a conversation and everything under it, the answers kept for repeated requests included.
 
-        Files that stood beside its messages, and beside no others, go with it.
+        Files that stood beside its messages, and beside no others, go with it, and what was read of them.
         """
         async with self._database.unit_of_work() as uow:
             await uow.conversations.require(user_id, conversation_id, for_update=True)  # nobody asks in it meanwhile
             keys = await uow.idempotency.list_of_conversation(user_id, conversation_id)
             files = await uow.attachments.list_of_conversation(user_id, conversation_id)
+            read = await uow.parsed_files.list_hashes_of_conversation(user_id, conversation_id)
             await uow.conversations.delete(user_id, conversation_id)
             named = await uow.attachments.delete_untied({(user_id, each.attachment.id) for each in files})
             await uow.blobs.release(named, now=self._clock())
+            if gone := read | {each.attachment.sha256 for each in files if each.attachment.kind == "pdf"}:
+                await uow.parsed_files.forget(user_id, gone)
             if keys:  # behind the messages, as answers that end take them
                 await uow.idempotency.forget(user_id, keys)
             await uow.commit()

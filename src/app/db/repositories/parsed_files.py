@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, exists, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import ParsedFile
+from app.db.models import Attachment, Message, ParsedFile
 from app.db.repositories.dialect import insert_or
 
 _KEY = ("user_id", "file_hash", "engine")
@@ -34,3 +34,23 @@ class ParsedFiles:
             else:
                 insert = insert.on_conflict_do_nothing(index_elements=_KEY)
             await self._session.execute(insert)
+
+    async def list_hashes_of_conversation(self, user_id: UUID, conversation_id: UUID) -> set[str]:
+        """Which documents, those at addresses among them, were read with answers of a conversation."""
+        query = (
+            select(ParsedFile.file_hash)
+            .join(Message, (Message.user_id == ParsedFile.user_id) & (Message.id == ParsedFile.message_id))
+            .where(ParsedFile.user_id == user_id, Message.conversation_id == conversation_id)
+        )
+        return set((await self._session.scalars(query)).all())
+
+    async def forget(self, user_id: UUID, file_hashes: Collection[str]) -> None:
+        """Forget what was read of those of these documents that the account has no file of any more."""
+        has_file = exists().where(
+            Attachment.user_id == user_id, Attachment.sha256 == ParsedFile.file_hash, Attachment.deleted_at.is_(None)
+        )
+        await self._session.execute(
+            delete(ParsedFile)
+            .where(ParsedFile.user_id == user_id, ParsedFile.file_hash.in_(list(file_hashes)), not_(has_file))
+            .execution_options(synchronize_session=False)
+        )
