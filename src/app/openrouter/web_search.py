@@ -106,4 +106,4 @@ def searched_by_record(record: GenerationRecord, prices: PriceList, explains: Ca
 def _guess(usage: Usage, results: int, engine: str, prices: Prices, searches: int) -> Usage:
     asked: Engine = "parallel" if engine == "parallel" else "exa" if engine == "exa" else "native"
     one = WebSearch(engine=asked, max_results=results // searches).price(prices)
-    return replace(usage, searches=searches, search_cost=min(searches * one, usage.cost or one))
+    return replace(usage, searches=searches, search_cost=min(searches * one, usage.cost or Decimal(0)))
