@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -90,7 +90,7 @@ def _parser_for(content_type: str, form: "_Form") -> MultipartParser:
         raise InvalidMultipart("Send a multipart form: Content-Type: multipart/form-data; boundary=...")
     try:
         return MultipartParser(boundary, form.callbacks())
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise InvalidMultipart("The boundary of the form is not usable.") from error
 
 
