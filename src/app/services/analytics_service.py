@@ -1,4 +1,4 @@
-"""Charts for operators: each is read off the sums that turns wrote, with one statement a chart."""
+"""Charts for operators, read off the sums that turns wrote: one statement for each kind of sum in a chart."""
 
 from collections import defaultdict
 from collections.abc import Callable
